@@ -1,0 +1,141 @@
+import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
+import type { Image } from '../ports/image-store.js';
+import type { WorkloadSpec } from '../ports/guest-link.js';
+import type { DriverStatus } from '../ports/driver.js';
+import type { NetworkStatus } from '../ports/network.js';
+import type { Instance } from '../domain/instance.js';
+import type { InstanceState } from '../domain/instance-state.js';
+
+/**
+ * What the daemon can be asked, already parsed: a value of one of these types is well-formed (names, ranges, limits);
+ * whether it can be done is for the services to say. All durations are milliseconds.
+ */
+export interface CreateInstanceCommand {
+  /** Undefined: made up. */
+  readonly name: string | undefined;
+  readonly image: string;
+  /** Undefined: the host's default. */
+  readonly driver: string | undefined;
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly workload: WorkloadSpec | undefined;
+}
+
+export interface StandbyInstanceCommand {
+  readonly instance: string;
+  readonly waitMailboxes: readonly string[];
+  readonly waitTimeoutMs: number;
+}
+
+export interface MailboxDeliveryCommand {
+  readonly name: string;
+  /** Undefined: the name alone must be unique. */
+  readonly token: string | undefined;
+  readonly contentType: ContentType;
+  readonly payload: Buffer;
+  readonly waitForAck: boolean;
+  readonly ackTimeoutMs: number;
+  readonly onAckTimeout: 'DELETE' | 'KEEP';
+}
+
+export interface ForkInstanceCommand {
+  readonly source: string;
+  readonly name: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** At most 16, names distinct. */
+  readonly mailboxes: readonly MailboxDeliveryCommand[];
+  readonly waitForNetwork: boolean;
+  readonly networkTimeoutMs: number;
+}
+
+export interface ListInstancesCommand {
+  readonly pageSize: number;
+  readonly pageToken: string;
+  readonly states: readonly InstanceState[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A mailbox as shown to callers: never its token. */
+export interface MailboxView {
+  readonly name: string;
+  readonly tokenFingerprint: string;
+  readonly state: 'armed' | 'delivered' | 'consumed' | 'disposed';
+  readonly capacityBytes: number;
+  readonly generation: number;
+  readonly registered: boolean;
+}
+
+export interface MailboxAckView {
+  readonly mailbox: string;
+  /** Empty: none came in time and the fork was kept. */
+  readonly stage: '' | 'applied';
+  readonly detail: string;
+  readonly latencyMs: number;
+}
+
+/** Milliseconds; see ForkTimings in instance_service.proto. */
+export interface ForkTimings {
+  readonly clone: number;
+  readonly spawn: number;
+  readonly load: number;
+  readonly patch: number;
+  readonly resume: number;
+  readonly network: number;
+  readonly ack: number;
+  readonly total: number;
+}
+
+export interface ForkResult {
+  readonly instance: Instance;
+  readonly acks: readonly MailboxAckView[];
+  readonly timings: ForkTimings;
+}
+
+export type LogSource = 'workload' | 'console' | 'vmm';
+
+export interface HostView {
+  readonly version: string;
+  readonly hostname: string;
+  readonly drivers: readonly DriverStatus[];
+  readonly network: NetworkStatus & { readonly ackPort: number };
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  readonly diskFreeBytes: number;
+  readonly instances: number;
+  readonly runningInstances: number;
+  readonly guestMemoryBytes: number;
+}
+
+/** What the gRPC layer calls. Every method takes the caller's signal: cancelled or past its deadline, the work is undone. */
+export interface InstanceOperations {
+  create(command: CreateInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }>;
+  get(reference: string): Instance;
+  mailboxesOf(
+    reference: string,
+    signal: AbortSignal,
+  ): Promise<{ instance: Instance; mailboxes: readonly MailboxView[] }>;
+  list(command: ListInstancesCommand): { instances: readonly Instance[]; nextPageToken: string };
+  standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }>;
+  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;
+  fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult>;
+  stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance>;
+  delete(reference: string, force: boolean, signal: AbortSignal): Promise<void>;
+  /** Ends after the last byte written so far, or when the signal does if `follow`. */
+  logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer>;
+  /** Absolute path of the instance's folder, for display. */
+  directoryOf(instance: Instance): string;
+}
+
+export interface HostOperations {
+  describe(signal: AbortSignal): Promise<HostView>;
+}
+
+export interface ImageOperations {
+  import(
+    source: string,
+    onStep: (step: { step: string; index: number; total: number }) => void,
+    signal: AbortSignal,
+  ): Promise<Image>;
+  list(): Promise<readonly Image[]>;
+}

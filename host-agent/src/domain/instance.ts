@@ -1,0 +1,87 @@
+import type { ImageId, InstanceId } from './ids.js';
+import type { InstanceState } from './instance-state.js';
+import type { NetworkIdentity, NetworkMode } from './network-identity.js';
+import type { DriverName } from './driver-capabilities.js';
+
+/** A guest frame whose place in memory the guest agent told us. */
+export interface RegisteredMailbox {
+  readonly name: string;
+  readonly tokenFingerprint: string;
+  /** Frame nonce, 16 hex digits (JSON knows no 64-bit numbers). */
+  readonly nonce: string;
+  /** Guest-physical address of each segment. */
+  readonly segmentAddresses: readonly number[];
+  readonly state: 'armed' | 'delivered' | 'consumed' | 'disposed';
+}
+
+/** A stretch of guest memory: where it is for the guest, and where in the memory file. Bytes throughout. */
+export interface MemoryRegion {
+  readonly gpa: number;
+  readonly size: number;
+  readonly fileOffset: number;
+}
+
+/** Cheap identity of a file: compared before a capture is used, so that a swapped or truncated file is not loaded. */
+export interface FileStamp {
+  readonly size: number;
+  readonly mtimeNs: string;
+  readonly inode: string;
+}
+
+/** What a capture left in the instance's folder, and all that must be the same for it to be loaded again. */
+export interface Capture {
+  readonly takenAt: string;
+  /** Device state, in the instance's folder. */
+  readonly stateFile: string;
+  readonly stateSha256: string;
+  /** Guest memory, in the instance's folder. */
+  readonly memoryFile: string;
+  readonly memoryStamp: FileStamp;
+  readonly regions: readonly MemoryRegion[];
+  readonly driver: DriverName;
+  readonly driverVersion: string;
+  readonly machineType: string;
+  readonly cpuModel: string;
+  readonly accelerator: string;
+  readonly networkMode: NetworkMode;
+  /** What the agent had registered when the VM was paused. */
+  readonly registeredMailboxes: readonly RegisteredMailbox[];
+  /** Offset of the first byte of workload output the host had not yet received. */
+  readonly workloadLogOffset: number;
+}
+
+/** A VMM process as it can be found again after a restart of the daemon. */
+export interface VmmProcess {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat, clock ticks since boot: tells the process from a later one with its number. */
+  readonly startTime: string;
+  /** Whether its memory is a private mapping of a base (a fork or a restored instance). */
+  readonly privateMemory: boolean;
+}
+
+export interface AgentInfo {
+  readonly version: string;
+  readonly bootId: string;
+  readonly kernelRelease: string;
+}
+
+/** Everything that is kept of an instance: a row in the database and `instance.json` in its folder. */
+export interface Instance {
+  readonly id: InstanceId;
+  readonly name: string;
+  readonly state: InstanceState;
+  /** Why it is FAILED; empty otherwise. */
+  readonly stateReason: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly imageId: ImageId;
+  readonly driver: DriverName;
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  readonly network: NetworkIdentity;
+  readonly forkedFrom?: InstanceId;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly vmm?: VmmProcess;
+  readonly capture?: Capture;
+  readonly agent?: AgentInfo;
+}

@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { InvalidInput } from '@offshoot/shared/errors.js';
+import type { ImageId, InstanceId } from './domain/ids.js';
+
+/** Linux allows 108 bytes with the NUL for a Unix socket's path; Node cuts a longer one off without a word. */
+const MAX_SOCKET_PATH = 107;
+const LONGEST_SOCKET = '/instances/01hxxxxxxxxxxxxxxxxxxxxxxx/run/agent.sock';
+
+/** Every path in the state directory, in one place. */
+export class StatePaths {
+  constructor(readonly root: string) {
+    const longest = Buffer.byteLength(root) + LONGEST_SOCKET.length;
+    if (!root.startsWith('/'))
+      throw InvalidInput.field('state_dir', `must be an absolute path, got ${JSON.stringify(root)}`);
+    if (longest > MAX_SOCKET_PATH)
+      throw InvalidInput.field(
+        'state_dir',
+        `must be at most ${String(MAX_SOCKET_PATH - LONGEST_SOCKET.length)} bytes long (sockets lie in it), got ${String(Buffer.byteLength(root))}: ${root}`,
+      );
+  }
+
+  get lockFile(): string {
+    return join(this.root, 'offshootd.lock');
+  }
+  get database(): string {
+    return join(this.root, 'state.db');
+  }
+  get instances(): string {
+    return join(this.root, 'instances');
+  }
+  get images(): string {
+    return join(this.root, 'images');
+  }
+  image(id: ImageId): string {
+    return join(this.images, id);
+  }
+  instance(id: InstanceId): InstancePaths {
+    return new InstancePaths(join(this.instances, id));
+  }
+}
+
+/** The folder of one instance. It describes itself: `instance.json` is the row of the database. */
+export class InstancePaths {
+  constructor(readonly root: string) {}
+
+  get record(): string {
+    return join(this.root, 'instance.json');
+  }
+  get disk(): string {
+    return join(this.root, 'disk.qcow2');
+  }
+  /** RAM of a VM booted here, or a hard link to the base of a fork. */
+  get memory(): string {
+    return join(this.root, 'memory');
+  }
+  /** RAM of a private clone captured here, until it replaces {@link memory}. */
+  get nextMemory(): string {
+    return join(this.root, 'memory.next');
+  }
+  get deviceState(): string {
+    return join(this.root, 'device-state');
+  }
+  /** Mailboxes found in the capture's memory. */
+  get mailboxIndex(): string {
+    return join(this.root, 'mailboxes.json');
+  }
+  get run(): string {
+    return join(this.root, 'run');
+  }
+  get logs(): string {
+    return join(this.root, 'logs');
+  }
+  get workloadLog(): string {
+    return join(this.logs, 'workload.log');
+  }
+  get consoleLog(): string {
+    return join(this.logs, 'console.log');
+  }
+  get vmmLog(): string {
+    return join(this.logs, 'vmm.log');
+  }
+}

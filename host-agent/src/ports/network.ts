@@ -1,0 +1,37 @@
+import type { NetworkIdentity, NetworkMode } from '../domain/network-identity.js';
+import type { NicBackend } from './driver.js';
+
+/** Facts for GetHost. */
+export interface NetworkStatus {
+  readonly mode: NetworkMode;
+  /** Why not `tap`; empty in `tap` mode, or when `user` was asked for. */
+  readonly modeReason: string;
+  /** CIDR. */
+  readonly subnet: string;
+  readonly gateway: string;
+  /** Name of the bridge; empty in `user` mode. */
+  readonly bridge: string;
+  /** Addresses instances can have. */
+  readonly capacity: number;
+  /** Address the ack socket binds to: the gateway on the bridge, or loopback. */
+  readonly ackBindAddress: string;
+  /** Whether a datagram's source address is the instance's own (`tap`) or the hypervisor's (`user`). */
+  readonly sourceAddressIsGuest: boolean;
+}
+
+/** One instance's plug. Closing it releases the daemon's descriptor; the device goes when the VMM does. */
+export interface NicAttachment {
+  readonly backend: NicBackend;
+  close(): void;
+}
+
+/** Where instances are attached to the host. */
+export interface Network {
+  readonly status: NetworkStatus;
+  /** The identity that belongs to a slot: pure, so that the same slot always has the same. */
+  identityOf(slot: number): NetworkIdentity;
+  /** Opens the host's end for an instance. Spawns nothing. */
+  attach(identity: NetworkIdentity): NicAttachment;
+  /** Undoes the set-up unless instances still use it. */
+  close(options: { inUse: boolean }): Promise<void>;
+}

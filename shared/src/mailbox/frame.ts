@@ -1,0 +1,191 @@
+import { createHash } from 'node:crypto';
+import { crc32 } from '../crc32.js';
+import { Corrupt } from '../errors.js';
+import {
+  ACK_TRANSPORT,
+  CONTENT_TYPE,
+  FRAME_LAYOUT as F,
+  FRAME_MAGIC,
+  FRAME_SIZE,
+  FRAME_STATE,
+  MAILBOX_NAME_PATTERN,
+  MAX_SEGMENTS,
+  type AckTransport,
+  type ContentType,
+  type FrameState,
+} from './frame-layout.js';
+
+/** What the guest writes when it arms a mailbox. */
+export interface FrameMarker {
+  readonly name: string;
+  /** 1 to 128 bytes of UTF-8 without NUL. */
+  readonly token: string;
+  readonly segmentIndex: number;
+  readonly segmentCount: number;
+  /** New and random each time the frame is armed: tells a live frame from a stale copy of it. */
+  readonly nonce: bigint;
+}
+
+/** A marker together with where its frame is in its life. */
+export interface FrameHeader extends FrameMarker {
+  readonly state: FrameState;
+  /** 0 = never delivered. */
+  readonly generation: number;
+}
+
+/** Where and how the guest acknowledges a delivery. */
+export interface AckRoute {
+  readonly transport: AckTransport;
+  /** UDP or vsock port of the host; 0 for other transports. */
+  readonly port: number;
+  /** IPv4 address of the host; `0.0.0.0` = the guest's default gateway. */
+  readonly address: string;
+  /** Random per delivery; the guest repeats it in its ack. */
+  readonly nonce: bigint;
+}
+
+/** What the host writes into one segment. */
+export interface SegmentDelivery {
+  readonly generation: number;
+  readonly contentType: ContentType;
+  readonly payload: Buffer;
+  /** Payload bytes over all segments. */
+  readonly totalLength: number;
+  readonly ack: AckRoute;
+}
+
+const keyOf = <T extends Record<string, number>>(table: T, value: number): keyof T | undefined =>
+  (Object.keys(table) as (keyof T)[]).find((key) => table[key] === value);
+
+/** First 16 hex digits of the token's SHA-256: safe to show where the token is not. */
+export function tokenFingerprint(token: string): string {
+  return createHash('sha256').update(token, 'utf8').digest('hex').slice(0, 16);
+}
+
+/** Arms a frame: wipes it, then writes the marker, the state last. `page` is 4096 bytes of the guest's memory. */
+export function armFrame(page: Buffer, marker: FrameMarker): void {
+  page.fill(0);
+  page.write(marker.name, F.name.offset, F.name.size, 'latin1');
+  page.write(marker.token, F.token.offset, F.token.size, 'utf8');
+  page.writeUInt16LE(marker.segmentIndex, F.segmentIndex.offset);
+  page.writeUInt16LE(marker.segmentCount, F.segmentCount.offset);
+  page.writeBigUInt64LE(marker.nonce, F.nonce.offset);
+  FRAME_MAGIC.copy(page, F.magic.offset);
+  writeFrameState(page, 'armed');
+}
+
+export function writeFrameState(page: Buffer, state: FrameState): void {
+  page.writeUInt32LE(FRAME_STATE[state], F.state.offset);
+}
+
+/** Generation as it stands in the frame: the cheapest look at whether something was delivered. */
+export function readGeneration(page: Buffer): number {
+  return page.readUInt32LE(F.generation.offset);
+}
+
+/** Whether `page` begins with the magic; everything after it may still be nonsense. */
+export function hasFrameMagic(page: Buffer): boolean {
+  return page.subarray(F.magic.offset, F.magic.size).equals(FRAME_MAGIC);
+}
+
+const corrupt = (what: string): Corrupt => new Corrupt(`mailbox frame: ${what}`, { reason: 'MAILBOX_FRAME_CORRUPT' });
+
+/** The NUL-padded field's bytes up to the padding; throws when anything but NULs follows the first NUL. */
+function paddedBytes(page: Buffer, field: { offset: number; size: number }, what: string): Buffer {
+  const raw = page.subarray(field.offset, field.offset + field.size);
+  const end = raw.indexOf(0);
+  if (end < 0) return raw;
+  if (raw.subarray(end).some((byte) => byte !== 0)) throw corrupt(`${what} is not padded with NULs`);
+  return raw.subarray(0, end);
+}
+
+/**
+ * Reads marker, state and generation of a frame the guest wrote. The guest is hostile: every field is checked.
+ * @throws Corrupt naming the field that is wrong
+ */
+export function readFrameHeader(page: Buffer): FrameHeader {
+  if (page.length < FRAME_SIZE) throw corrupt(`${String(page.length)} bytes instead of ${String(FRAME_SIZE)}`);
+  if (!hasFrameMagic(page)) throw corrupt('magic missing');
+  const name = paddedBytes(page, F.name, 'name').toString('latin1');
+  if (!MAILBOX_NAME_PATTERN.test(name)) throw corrupt('name is malformed');
+  const tokenBytes = paddedBytes(page, F.token, 'token');
+  if (tokenBytes.length === 0) throw corrupt('token is empty');
+  const token = tokenBytes.toString('utf8');
+  if (!Buffer.from(token, 'utf8').equals(tokenBytes)) throw corrupt('token is not UTF-8');
+  const segmentIndex = page.readUInt16LE(F.segmentIndex.offset);
+  const segmentCount = page.readUInt16LE(F.segmentCount.offset);
+  if (segmentCount < 1 || segmentCount > MAX_SEGMENTS) throw corrupt(`segment count ${String(segmentCount)}`);
+  if (segmentIndex >= segmentCount) throw corrupt(`segment ${String(segmentIndex)} of ${String(segmentCount)}`);
+  const stateValue = page.readUInt32LE(F.state.offset);
+  const state = keyOf(FRAME_STATE, stateValue);
+  if (state === undefined) throw corrupt(`state ${String(stateValue)}`);
+  return {
+    name,
+    token,
+    segmentIndex,
+    segmentCount,
+    nonce: page.readBigUInt64LE(F.nonce.offset),
+    state,
+    generation: readGeneration(page),
+  };
+}
+
+/**
+ * The host's fields of a delivery as one piece of memory, from the state to the end of the payload, generation left as
+ * it was: `bytes` go to `offset` in the frame first, then {@link generationBytes}, so that a reader that sees the new
+ * generation sees everything.
+ */
+export function deliveryBytes(header: FrameHeader, delivery: SegmentDelivery): { offset: number; bytes: Buffer } {
+  const start = F.state.offset;
+  const bytes = Buffer.alloc(F.payload.offset + delivery.payload.length - start);
+  const at = (field: { offset: number }): number => field.offset - start;
+  bytes.writeUInt32LE(FRAME_STATE.delivered, at(F.state));
+  bytes.writeBigUInt64LE(header.nonce, at(F.nonce));
+  bytes.writeUInt32LE(header.generation, at(F.generation));
+  bytes.writeUInt32LE(delivery.payload.length, at(F.payloadLength));
+  bytes.writeUInt32LE(crc32(delivery.payload), at(F.payloadCrc32));
+  bytes.writeUInt8(CONTENT_TYPE[delivery.contentType], at(F.contentType));
+  bytes.writeUInt8(ACK_TRANSPORT[delivery.ack.transport], at(F.ackTransport));
+  bytes.writeUInt16LE(delivery.ack.port, at(F.ackPort));
+  delivery.ack.address.split('.').forEach((part, i) => bytes.writeUInt8(Number(part), at(F.ackAddress) + i));
+  bytes.writeUInt32LE(delivery.totalLength, at(F.totalLength));
+  bytes.writeBigUInt64LE(delivery.ack.nonce, at(F.ackNonce));
+  delivery.payload.copy(bytes, at(F.payload));
+  return { offset: start, bytes };
+}
+
+export function generationBytes(generation: number): { offset: number; bytes: Buffer } {
+  const bytes = Buffer.alloc(F.generation.size);
+  bytes.writeUInt32LE(generation);
+  return { offset: F.generation.offset, bytes };
+}
+
+/**
+ * Reads what the host delivered into a segment; used by the guest, and by the host to compare what it wrote.
+ * @throws Corrupt when lengths or checksum do not fit, so that a torn delivery is never taken for a whole one
+ */
+export function readDelivery(page: Buffer): SegmentDelivery {
+  const length = page.readUInt32LE(F.payloadLength.offset);
+  if (length > F.payload.size) throw corrupt(`payload of ${String(length)} bytes`);
+  const totalLength = page.readUInt32LE(F.totalLength.offset);
+  if (totalLength < length || totalLength > F.payload.size * MAX_SEGMENTS)
+    throw corrupt(`total length ${String(totalLength)}`);
+  const payload = Buffer.from(page.subarray(F.payload.offset, F.payload.offset + length));
+  if (crc32(payload) !== page.readUInt32LE(F.payloadCrc32.offset)) throw corrupt('payload checksum differs');
+  const contentType = keyOf(CONTENT_TYPE, page.readUInt8(F.contentType.offset));
+  if (contentType === undefined) throw corrupt('content type unknown');
+  const transport = keyOf(ACK_TRANSPORT, page.readUInt8(F.ackTransport.offset));
+  if (transport === undefined) throw corrupt('ack transport unknown');
+  return {
+    generation: readGeneration(page),
+    contentType,
+    payload,
+    totalLength,
+    ack: {
+      transport,
+      port: page.readUInt16LE(F.ackPort.offset),
+      address: [...page.subarray(F.ackAddress.offset, F.ackAddress.offset + F.ackAddress.size)].join('.'),
+      nonce: page.readBigUInt64LE(F.ackNonce.offset),
+    },
+  };
+}

@@ -1,0 +1,26 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** Unit tests stand beside what they test and run on the sources; test/ has what needs real VMs and a build. */
+export default defineConfig({
+  resolve: {
+    alias: [{ find: /^@offshoot\/(proto|shared)\/(.*)\.js$/, replacement: source('./$1/src/$2.ts') }],
+  },
+  test: {
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['{shared,host-agent,guest-agent}/src/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'vm',
+          include: ['test/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
