@@ -16,6 +16,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/**/*.test.ts'],
+          globalSetup: ['test/harness/build-image.ts'],
           testTimeout: 180_000,
           hookTimeout: 600_000,
           fileParallelism: false,

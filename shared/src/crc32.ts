@@ -1,4 +1,4 @@
-/** CRC-32 as zlib computes it (polynomial 0xEDB88320). Own code because `zlib.crc32` came only with Node 22.2. */
+/** CRC-32 as zlib computes it (polynomial 0xEDB88320). Own code because `zlib.crc32` came with Node 20.15 and 22.2 only. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   let c = n;
   for (let bit = 0; bit < 8; bit++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;

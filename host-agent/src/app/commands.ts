@@ -62,7 +62,8 @@ export interface MailboxView {
   readonly tokenFingerprint: string;
   readonly state: 'armed' | 'delivered' | 'consumed' | 'disposed';
   readonly capacityBytes: number;
-  readonly generation: number;
+  /** Deliveries so far; undefined for a running instance, whose memory is not looked at. */
+  readonly generation: number | undefined;
   readonly registered: boolean;
 }
 

@@ -16,6 +16,10 @@ const raw = {
     'int64 copy_file_range(int in, _Inout_ int64 *inOffset, int out, _Inout_ int64 *outOffset, uint64 length, unsigned int flags)',
   ),
   socket: library.func('int socket(int domain, int type, int protocol)'),
+  bind: library.func('int bind(int fd, const void *address, uint32 length)'),
+  listen: library.func('int listen(int fd, int backlog)'),
+  pidfdOpen: library.func('long syscall(long number, int pid, unsigned int flags)'),
+  poll: library.func('int poll(_Inout_ void *descriptors, unsigned long count, int timeoutMs)'),
 };
 
 export class SystemError extends Error {
@@ -84,3 +88,34 @@ export const SOCK_DGRAM = 2;
 export const SOCK_CLOEXEC = 0o2000000;
 export const socket = (domain: number, type: number, protocol: number): number =>
   check('socket', raw.socket(domain, type, protocol) as number);
+
+export const AF_UNIX = 1;
+export const SOCK_STREAM = 1;
+
+/** `address` is a whole sockaddr structure. */
+export const bind = (fd: number, address: Buffer): number => check('bind', raw.bind(fd, address, address.length) as number);
+
+export const listen = (fd: number, backlog: number): number => check('listen', raw.listen(fd, backlog) as number);
+
+/** The same number on every architecture (include/uapi/asm-generic/unistd.h); glibc has a wrapper only since 2.36. */
+const SYS_PIDFD_OPEN = 434;
+
+/** A descriptor of the process that becomes readable when the process ends. @throws SystemError ESRCH when it is gone */
+export const pidfdOpen = (pid: number): number =>
+  check('pidfd_open', Number(raw.pidfdOpen(SYS_PIDFD_OPEN, pid, 0) as number | bigint));
+
+const POLLIN = 1;
+const POLLFD_SIZE = 8;
+
+/** Waits on a thread of the pool, not on this one. Whether the descriptor became readable; false also on a signal. */
+export function pollReadable(fd: number, timeoutMs: number): Promise<boolean> {
+  const descriptor = Buffer.alloc(POLLFD_SIZE);
+  descriptor.writeInt32LE(fd, 0);
+  descriptor.writeInt16LE(POLLIN, 4);
+  return new Promise((resolve, reject) => {
+    raw.poll.async(descriptor, 1, timeoutMs, (error: Error | null, ready: number) => {
+      if (error === null) resolve(ready > 0);
+      else reject(error);
+    });
+  });
+}

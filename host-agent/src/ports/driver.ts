@@ -114,5 +114,5 @@ export interface HypervisorDriver {
   /** Starts a VMM on a capture, loaded and paused. @throws InvalidState when version, machine type, CPU model or accelerator differ from the capture's */
   restore(spec: RestoreSpec, signal?: AbortSignal): Promise<{ vm: Vm; timings: RestoreTimings }>;
   /** Takes a VMM over after a restart of the daemon; undefined when it is gone. */
-  adopt(process: VmmProcess, spec: MachineSpec, signal?: AbortSignal): Promise<Vm | undefined>;
+  adopt(process: VmmProcess, spec: Omit<MachineSpec, 'nic'>, signal?: AbortSignal): Promise<Vm | undefined>;
 }

@@ -20,7 +20,7 @@ export interface NetworkStatus {
 }
 
 /** One instance's plug. Closing it releases the daemon's descriptor; the device goes when the VMM does. */
-export interface NicAttachment {
+export interface NicAttachment extends Disposable {
   readonly backend: NicBackend;
   close(): void;
 }
@@ -32,6 +32,8 @@ export interface Network {
   identityOf(slot: number): NetworkIdentity;
   /** Opens the host's end for an instance. Spawns nothing. */
   attach(identity: NetworkIdentity): NicAttachment;
+  /** Lets guests reach the ack socket: UDP on this port of the gateway. Takes the place of the port opened before. */
+  openAckPort(port: number): Promise<void>;
   /** Undoes the set-up unless instances still use it. */
   close(options: { inUse: boolean }): Promise<void>;
 }

@@ -10,21 +10,28 @@ export interface RawChannel {
   resumeReading(): void;
 }
 
-/** One session on the byte channel as an ordinary stream, which gRPC's HTTP/2 runs over. */
+/**
+ * One session on the byte channel as an ordinary stream, which gRPC's HTTP/2 runs over. The raw channel behind it is
+ * shared by all sessions: destroying a session neither closes nor stops it.
+ */
 export class SessionStream extends Duplex {
+  private ended = false;
+
   constructor(private readonly raw: RawChannel) {
     super({ allowHalfOpen: false });
   }
 
   /** Hands in payload from the wire. */
   receive(payload: Buffer): void {
-    if (this.destroyed || this.readableEnded) return;
+    if (this.destroyed || this.ended) return;
     if (!this.push(payload)) this.raw.pauseReading();
   }
 
   /** The peer ended its side. */
   receiveEnd(): void {
-    if (!this.destroyed) this.push(null);
+    if (this.destroyed || this.ended) return;
+    this.ended = true;
+    this.push(null);
   }
 
   override _read(): void {

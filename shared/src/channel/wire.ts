@@ -7,24 +7,29 @@ import { Corrupt } from '../errors.js';
  * VM captured in the middle of a record wakes in a fork and goes on writing its second half to a host that never saw the
  * first. So a new session is recognised wherever its marker stands, and everything before it is discarded.
  *
- * sync:  `OFFSHOOT-SYNC-1\0` + 16 bytes session id. The host sends it; the guest answers with the same one.
+ * sync:  `OFFSHOOT-SYNC-1\0` + session id, 16 lower-case hex digits. The host sends it; the guest answers with the same
+ *        one. A guest agent that has just started sends one with {@link NO_SESSION}: please begin a session.
  * data:  0x01 + length (u32, little-endian, 1 to 64 KiB) + payload.
- * end:   0x02, this side of the session is over.
+ * end:   0x02, this side of the session is over; nothing more follows until the next sync.
  *
- * The marker cannot occur inside a session: a payload that contains it is split inside it, and no record header contains
- * two of its bytes in a row.
+ * The marker cannot occur inside a session: a payload that contains it is split inside it, and one that straddled two
+ * records would have to contain the byte 0x01 that begins a record. Nor can it begin inside a session id, so a marker cut
+ * after its first half is not completed by the next one.
  */
 export const SYNC_MAGIC = Buffer.from('OFFSHOOT-SYNC-1\0', 'latin1');
-export const SESSION_ID_BYTES = 16;
+export const SESSION_ID_LENGTH = 16;
 export const MAX_RECORD_PAYLOAD = 64 * 1024;
+
+/** The id that belongs to no session. */
+export const NO_SESSION = '0'.repeat(SESSION_ID_LENGTH);
 
 const DATA = 0x01;
 const END = 0x02;
 const HEADER_BYTES = 5;
 
-export const newSessionId = (): Buffer => randomBytes(SESSION_ID_BYTES);
+export const newSessionId = (): string => randomBytes(SESSION_ID_LENGTH / 2).toString('hex');
 
-export const encodeSync = (session: Buffer): Buffer => Buffer.concat([SYNC_MAGIC, session]);
+export const encodeSync = (session: string): Buffer => Buffer.concat([SYNC_MAGIC, Buffer.from(session, 'latin1')]);
 
 export const encodeEnd = (): Buffer => Buffer.from([END]);
 
@@ -46,18 +51,28 @@ export function encodeData(payload: Buffer): Buffer[] {
 
 export interface WireEvents {
   /** A session begins; all of the one before is void. */
-  onSync(session: Buffer): void;
+  onSync(session: string): void;
   onData(payload: Buffer): void;
+  /** The peer's side of the session is over. */
   onEnd(): void;
   /** The peer broke the format; the rest up to the next sync is discarded. */
   onCorrupt(error: Corrupt): void;
 }
 
-/** Takes the raw stream in pieces of any size and calls back for what is in it. Holds no more than a record header. */
+const isHexDigit = (byte: number): boolean => (byte >= 0x30 && byte <= 0x39) || (byte >= 0x61 && byte <= 0x66);
+
+/**
+ * Takes the raw stream in pieces of any size and calls back for what is in it. Holds no more than a record header; the
+ * payloads it hands on are views of the pieces pushed.
+ */
 export class WireDecoder {
-  /** Last bytes seen, for a marker that straddles two pieces. They have been handed on already: if they turn out to be the beginning of a marker, the session they went to is over anyway. */
+  /**
+   * Last bytes seen, for a marker that straddles two pieces. They have been handed on already: if they turn out to be the
+   * beginning of a marker, the session they went to is over anyway.
+   */
   private tail: Buffer = Buffer.alloc(0);
-  private session: Buffer | undefined;
+  /** The digits of a session id read so far; undefined outside a marker. */
+  private session: string | undefined;
   private discarding = true;
   private header: Buffer = Buffer.alloc(0);
   private payloadLeft = 0;
@@ -71,34 +86,38 @@ export class WireDecoder {
         rest = this.readSession(this.session, rest);
         continue;
       }
-      const joined = Buffer.concat([this.tail, rest]);
+      const joined = this.tail.length === 0 ? rest : Buffer.concat([this.tail, rest]);
       const marker = joined.indexOf(SYNC_MAGIC);
       if (marker < 0) {
         this.feed(rest);
-        this.tail = joined.subarray(-(SYNC_MAGIC.length - 1));
+        // A copy: a view would keep the whole piece in memory.
+        this.tail = Buffer.from(joined.subarray(-(SYNC_MAGIC.length - 1)));
         return;
       }
       const before = marker - this.tail.length;
       if (before > 0) this.feed(rest.subarray(0, before));
       rest = joined.subarray(marker + SYNC_MAGIC.length);
-      this.session = Buffer.alloc(0);
+      this.tail = Buffer.alloc(0);
+      this.session = '';
+      this.discarding = true; // whatever the id turns out to be, the session before is over
     }
   }
 
-  private readSession(soFar: Buffer, chunk: Buffer): Buffer {
-    const missing = SESSION_ID_BYTES - soFar.length;
-    const session = Buffer.concat([soFar, chunk.subarray(0, missing)]);
-    if (session.length < SESSION_ID_BYTES) {
-      this.session = session;
-      return Buffer.alloc(0);
+  /** Returns what is left of `chunk` after the id, or after it proved to be none (a marker cut short). */
+  private readSession(soFar: string, chunk: Buffer): Buffer {
+    const wanted = SESSION_ID_LENGTH - soFar.length;
+    let digits = 0;
+    for (; digits < Math.min(wanted, chunk.length); digits++) if (!isHexDigit(chunk[digits] ?? 0)) break;
+    const session = soFar + chunk.toString('latin1', 0, digits);
+    const rest = chunk.subarray(digits);
+    this.session = session.length < SESSION_ID_LENGTH && rest.length === 0 ? session : undefined;
+    if (session.length === SESSION_ID_LENGTH) {
+      this.header = Buffer.alloc(0);
+      this.payloadLeft = 0;
+      this.discarding = false;
+      this.events.onSync(session);
     }
-    this.session = undefined;
-    this.tail = Buffer.alloc(0);
-    this.header = Buffer.alloc(0);
-    this.payloadLeft = 0;
-    this.discarding = false;
-    this.events.onSync(session);
-    return chunk.subarray(missing);
+    return rest;
   }
 
   private feed(bytes: Buffer): void {
@@ -110,7 +129,7 @@ export class WireDecoder {
         rest = rest.subarray(part.length);
         this.events.onData(part);
       } else if (this.header.length === 0 && rest[0] === END) {
-        rest = rest.subarray(1);
+        this.discarding = true;
         this.events.onEnd();
       } else {
         const missing = HEADER_BYTES - this.header.length;

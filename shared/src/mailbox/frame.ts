@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from '../crc32.js';
-import { Corrupt } from '../errors.js';
+import { checkMailboxName } from './ack-line.js';
+import { Corrupt, InvalidInput } from '../errors.js';
 import {
   ACK_TRANSPORT,
   CONTENT_TYPE,
@@ -10,6 +11,8 @@ import {
   FRAME_STATE,
   MAILBOX_NAME_PATTERN,
   MAX_SEGMENTS,
+  MAX_TOKEN_BYTES,
+  SEGMENT_CAPACITY,
   type AckTransport,
   type ContentType,
   type FrameState,
@@ -54,16 +57,44 @@ export interface SegmentDelivery {
   readonly ack: AckRoute;
 }
 
+/** The generation is a 32-bit field that only grows. */
+const MAX_GENERATION = 0xffffffff;
+
 const keyOf = <T extends Record<string, number>>(table: T, value: number): keyof T | undefined =>
   (Object.keys(table) as (keyof T)[]).find((key) => table[key] === value);
 
-/** First 16 hex digits of the token's SHA-256: safe to show where the token is not. */
-export function tokenFingerprint(token: string): string {
-  return createHash('sha256').update(token, 'utf8').digest('hex').slice(0, 16);
+/** SHA-256 of the token, 64 hex digits: what a token is compared by where it must not be kept. */
+export function tokenSha256(token: string): string {
+  return createHash('sha256').update(token, 'utf8').digest('hex');
 }
 
-/** Arms a frame: wipes it, then writes the marker, the state last. `page` is 4096 bytes of the guest's memory. */
+/** First 16 hex digits of the token's SHA-256: safe to show where the token is not. */
+export function tokenFingerprint(token: string): string {
+  return tokenSha256(token).slice(0, 16);
+}
+
+function checkMarker(marker: FrameMarker): void {
+  const { name, token, segmentIndex, segmentCount } = marker;
+  checkMailboxName('name', name);
+  const tokenBytes = Buffer.byteLength(token, 'utf8');
+  if (tokenBytes < 1 || tokenBytes > MAX_TOKEN_BYTES || token.includes('\0'))
+    throw InvalidInput.field(
+      'token',
+      `must be 1 to ${String(MAX_TOKEN_BYTES)} bytes of UTF-8 without NUL, got ${String(tokenBytes)} bytes`,
+      'MAILBOX_TOKEN_MALFORMED',
+    );
+  if (!Number.isInteger(segmentCount) || segmentCount < 1 || segmentCount > MAX_SEGMENTS)
+    throw InvalidInput.field('segment_count', `must be 1 to ${String(MAX_SEGMENTS)}, got ${String(segmentCount)}`);
+  if (!Number.isInteger(segmentIndex) || segmentIndex < 0 || segmentIndex >= segmentCount)
+    throw InvalidInput.field('segment_index', `must be 0 to ${String(segmentCount - 1)}, got ${String(segmentIndex)}`);
+}
+
+/**
+ * Arms a frame: wipes it, then writes the marker, the state last. `page` is 4096 bytes of the guest's memory.
+ * @throws InvalidInput when the marker does not fit the frame
+ */
 export function armFrame(page: Buffer, marker: FrameMarker): void {
+  checkMarker(marker);
   page.fill(0);
   page.write(marker.name, F.name.offset, F.name.size, 'latin1');
   page.write(marker.token, F.token.offset, F.token.size, 'utf8');
@@ -88,54 +119,89 @@ export function hasFrameMagic(page: Buffer): boolean {
   return page.subarray(F.magic.offset, F.magic.size).equals(FRAME_MAGIC);
 }
 
-const corrupt = (what: string): Corrupt => new Corrupt(`mailbox frame: ${what}`, { reason: 'MAILBOX_FRAME_CORRUPT' });
+/** What is wrong with a frame: a field, or what holds the fields together. Labels of the finder's reject counters. */
+export type FrameProblem =
+  | 'size'
+  | 'magic'
+  | 'name'
+  | 'token'
+  | 'segments'
+  | 'state'
+  | 'generation'
+  | 'length'
+  | 'checksum'
+  | 'content-type'
+  | 'ack';
 
-/** The NUL-padded field's bytes up to the padding; throws when anything but NULs follows the first NUL. */
-function paddedBytes(page: Buffer, field: { offset: number; size: number }, what: string): Buffer {
+export type FrameParse =
+  | { readonly ok: true; readonly header: FrameHeader }
+  | { readonly ok: false; readonly problem: FrameProblem; readonly description: string };
+
+const corrupt = (problem: FrameProblem, description: string): Corrupt =>
+  new Corrupt(`mailbox frame: ${description}`, { reason: 'MAILBOX_FRAME_CORRUPT', metadata: { problem } });
+
+const bad = (problem: FrameProblem, description: string): FrameParse => ({ ok: false, problem, description });
+
+const shortPage = (page: Buffer): string | undefined =>
+  page.length < FRAME_SIZE ? `${String(page.length)} bytes instead of ${String(FRAME_SIZE)}` : undefined;
+
+/** The NUL-padded field's bytes up to the padding; undefined when anything but NULs follows the first NUL. */
+function paddedBytes(page: Buffer, field: { offset: number; size: number }): Buffer | undefined {
   const raw = page.subarray(field.offset, field.offset + field.size);
   const end = raw.indexOf(0);
   if (end < 0) return raw;
-  if (raw.subarray(end).some((byte) => byte !== 0)) throw corrupt(`${what} is not padded with NULs`);
-  return raw.subarray(0, end);
+  return raw.subarray(end).every((byte) => byte === 0) ? raw.subarray(0, end) : undefined;
 }
 
 /**
- * Reads marker, state and generation of a frame the guest wrote. The guest is hostile: every field is checked.
- * @throws Corrupt naming the field that is wrong
+ * Marker, state and generation of a frame the guest wrote. The guest is hostile: every field is checked, and nothing is
+ * thrown, because a memory full of nonsense must not cost a stack trace a page.
  */
-export function readFrameHeader(page: Buffer): FrameHeader {
-  if (page.length < FRAME_SIZE) throw corrupt(`${String(page.length)} bytes instead of ${String(FRAME_SIZE)}`);
-  if (!hasFrameMagic(page)) throw corrupt('magic missing');
-  const name = paddedBytes(page, F.name, 'name').toString('latin1');
-  if (!MAILBOX_NAME_PATTERN.test(name)) throw corrupt('name is malformed');
-  const tokenBytes = paddedBytes(page, F.token, 'token');
-  if (tokenBytes.length === 0) throw corrupt('token is empty');
+export function parseFrameHeader(page: Buffer): FrameParse {
+  const short = shortPage(page);
+  if (short !== undefined) return bad('size', short);
+  if (!hasFrameMagic(page)) return bad('magic', 'magic missing');
+  const name = paddedBytes(page, F.name)?.toString('latin1');
+  if (name === undefined) return bad('name', 'name is not padded with NULs');
+  if (!MAILBOX_NAME_PATTERN.test(name)) return bad('name', 'name is malformed');
+  const tokenBytes = paddedBytes(page, F.token);
+  if (tokenBytes === undefined) return bad('token', 'token is not padded with NULs');
+  if (tokenBytes.length === 0) return bad('token', 'token is empty');
   const token = tokenBytes.toString('utf8');
-  if (!Buffer.from(token, 'utf8').equals(tokenBytes)) throw corrupt('token is not UTF-8');
+  if (!Buffer.from(token, 'utf8').equals(tokenBytes)) return bad('token', 'token is not UTF-8');
   const segmentIndex = page.readUInt16LE(F.segmentIndex.offset);
   const segmentCount = page.readUInt16LE(F.segmentCount.offset);
-  if (segmentCount < 1 || segmentCount > MAX_SEGMENTS) throw corrupt(`segment count ${String(segmentCount)}`);
-  if (segmentIndex >= segmentCount) throw corrupt(`segment ${String(segmentIndex)} of ${String(segmentCount)}`);
+  if (segmentCount > MAX_SEGMENTS || segmentIndex >= segmentCount)
+    return bad('segments', `segment ${String(segmentIndex)} of ${String(segmentCount)}`);
   const stateValue = page.readUInt32LE(F.state.offset);
   const state = keyOf(FRAME_STATE, stateValue);
-  if (state === undefined) throw corrupt(`state ${String(stateValue)}`);
-  return {
-    name,
-    token,
-    segmentIndex,
-    segmentCount,
-    nonce: page.readBigUInt64LE(F.nonce.offset),
-    state,
-    generation: readGeneration(page),
-  };
+  if (state === undefined) return bad('state', `state is ${String(stateValue)}`);
+  const generation = readGeneration(page);
+  if (state === 'armed' && generation === MAX_GENERATION) return bad('generation', 'generation cannot grow any more');
+  const nonce = page.readBigUInt64LE(F.nonce.offset);
+  return { ok: true, header: { name, token, segmentIndex, segmentCount, nonce, state, generation } };
+}
+
+/** As {@link parseFrameHeader}. @throws Corrupt naming what is wrong, `metadata.problem` being a {@link FrameProblem} */
+export function readFrameHeader(page: Buffer): FrameHeader {
+  const parse = parseFrameHeader(page);
+  if (parse.ok) return parse.header;
+  throw corrupt(parse.problem, parse.description);
 }
 
 /**
  * The host's fields of a delivery as one piece of memory, from the state to the end of the payload, generation left as
  * it was: `bytes` go to `offset` in the frame first, then {@link generationBytes}, so that a reader that sees the new
  * generation sees everything.
+ * @throws InvalidInput when the payload is larger than a segment
  */
 export function deliveryBytes(header: FrameHeader, delivery: SegmentDelivery): { offset: number; bytes: Buffer } {
+  if (delivery.payload.length > SEGMENT_CAPACITY)
+    throw InvalidInput.field(
+      'payload',
+      `must be at most ${String(SEGMENT_CAPACITY)} bytes in one segment, got ${String(delivery.payload.length)}`,
+      'MAILBOX_PAYLOAD_TOO_LARGE',
+    );
   const start = F.state.offset;
   const bytes = Buffer.alloc(F.payload.offset + delivery.payload.length - start);
   const at = (field: { offset: number }): number => field.offset - start;
@@ -165,19 +231,28 @@ export function generationBytes(generation: number): { offset: number; bytes: Bu
  * @throws Corrupt when lengths or checksum do not fit, so that a torn delivery is never taken for a whole one
  */
 export function readDelivery(page: Buffer): SegmentDelivery {
+  const short = shortPage(page);
+  if (short !== undefined) throw corrupt('size', short);
+  const generation = readGeneration(page);
+  if (generation === 0) throw corrupt('generation', 'nothing was delivered yet');
   const length = page.readUInt32LE(F.payloadLength.offset);
-  if (length > F.payload.size) throw corrupt(`payload of ${String(length)} bytes`);
+  if (length > SEGMENT_CAPACITY) throw corrupt('length', `payload of ${String(length)} bytes`);
+  const segmentCount = page.readUInt16LE(F.segmentCount.offset);
+  if (segmentCount < 1 || segmentCount > MAX_SEGMENTS)
+    throw corrupt('segments', `segment count is ${String(segmentCount)}`);
   const totalLength = page.readUInt32LE(F.totalLength.offset);
-  if (totalLength < length || totalLength > F.payload.size * MAX_SEGMENTS)
-    throw corrupt(`total length ${String(totalLength)}`);
+  // What the other segments hold is between nothing and all they can.
+  if (totalLength < length || totalLength > length + SEGMENT_CAPACITY * (segmentCount - 1))
+    throw corrupt('length', `total length is ${String(totalLength)}, of which ${String(length)} bytes are here`);
   const payload = Buffer.from(page.subarray(F.payload.offset, F.payload.offset + length));
-  if (crc32(payload) !== page.readUInt32LE(F.payloadCrc32.offset)) throw corrupt('payload checksum differs');
+  if (crc32(payload) !== page.readUInt32LE(F.payloadCrc32.offset))
+    throw corrupt('checksum', 'payload checksum differs');
   const contentType = keyOf(CONTENT_TYPE, page.readUInt8(F.contentType.offset));
-  if (contentType === undefined) throw corrupt('content type unknown');
+  if (contentType === undefined) throw corrupt('content-type', 'content type is unknown');
   const transport = keyOf(ACK_TRANSPORT, page.readUInt8(F.ackTransport.offset));
-  if (transport === undefined) throw corrupt('ack transport unknown');
+  if (transport === undefined) throw corrupt('ack', 'ack transport is unknown');
   return {
-    generation: readGeneration(page),
+    generation,
     contentType,
     payload,
     totalLength,

@@ -110,8 +110,10 @@ export interface Mailbox {
   state: MailboxState;
   /** Largest payload in bytes. */
   capacityBytes: number;
-  /** Deliveries so far. */
-  generation: number;
+  /** Deliveries so far; unset for a running instance, whose memory is not looked at. */
+  generation?:
+    | number
+    | undefined;
   /** Whether the agent registered it; otherwise it was found by scanning memory. */
   registered: boolean;
 }
@@ -625,7 +627,7 @@ export const GuestAgentInfo: MessageFns<GuestAgentInfo> = {
 };
 
 function createBaseMailbox(): Mailbox {
-  return { name: "", tokenFingerprint: "", state: 0, capacityBytes: 0, generation: 0, registered: false };
+  return { name: "", tokenFingerprint: "", state: 0, capacityBytes: 0, generation: undefined, registered: false };
 }
 
 export const Mailbox: MessageFns<Mailbox> = {
@@ -642,7 +644,7 @@ export const Mailbox: MessageFns<Mailbox> = {
     if (message.capacityBytes !== 0) {
       writer.uint32(32).uint32(message.capacityBytes);
     }
-    if (message.generation !== 0) {
+    if (message.generation !== undefined) {
       writer.uint32(40).uint32(message.generation);
     }
     if (message.registered !== false) {
@@ -733,7 +735,7 @@ export const Mailbox: MessageFns<Mailbox> = {
     message.tokenFingerprint = object.tokenFingerprint ?? "";
     message.state = object.state ?? 0;
     message.capacityBytes = object.capacityBytes ?? 0;
-    message.generation = object.generation ?? 0;
+    message.generation = object.generation ?? undefined;
     message.registered = object.registered ?? false;
     return message;
   },

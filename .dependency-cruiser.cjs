@@ -1,0 +1,90 @@
+/**
+ * The arrows of the house. `proto <- shared <- {host-agent, guest-agent}`; inside the host `domain <- ports <- app`,
+ * adapters (drivers, network, images, storage, state, guest, mailbox) know ports, domain, paths and os, never each other
+ * nor app; grpc and cli sit outside; only main.ts wires adapters in.
+ */
+const host = (folder) => `^host-agent/src/${folder}/`;
+const ADAPTERS = ['drivers', 'network', 'images', 'storage', 'state', 'guest', 'mailbox'];
+
+const adapterRules = ADAPTERS.map((adapter) => ({
+  name: `adapter-${adapter}-stands-alone`,
+  comment: 'An adapter imports ports, domain, paths and os only.',
+  severity: 'error',
+  from: { path: host(adapter) },
+  to: { path: '^host-agent/src/', pathNot: [host(adapter), host('ports'), host('domain'), host('os'), '^host-agent/src/paths'] },
+}));
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'nothing-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    { name: 'proto-is-the-root', severity: 'error', from: { path: '^proto/' }, to: { path: '^(shared|host-agent|guest-agent|test)/' } },
+    { name: 'shared-knows-no-agent', severity: 'error', from: { path: '^shared/' }, to: { path: '^(host-agent|guest-agent|test)/' } },
+    { name: 'host-does-not-know-guest', severity: 'error', from: { path: '^host-agent/' }, to: { path: '^(guest-agent|test)/' } },
+    { name: 'guest-does-not-know-host', severity: 'error', from: { path: '^guest-agent/' }, to: { path: '^(host-agent|test)/' } },
+    {
+      name: 'domain-knows-nobody',
+      severity: 'error',
+      from: { path: host('domain') },
+      to: { path: '^host-agent/src/', pathNot: host('domain') },
+    },
+    {
+      name: 'ports-know-the-domain',
+      severity: 'error',
+      from: { path: host('ports') },
+      to: { path: '^host-agent/src/', pathNot: [host('ports'), host('domain')] },
+    },
+    {
+      name: 'app-knows-ports-not-adapters',
+      comment: 'The mailbox core is what the application is about, and has no outside world but memory and files.',
+      severity: 'error',
+      from: { path: host('app') },
+      to: { path: '^host-agent/src/', pathNot: [host('app'), host('ports'), host('domain'), host('mailbox'), host('os'), '^host-agent/src/paths'] },
+    },
+    {
+      name: 'grpc-calls-the-app',
+      severity: 'error',
+      from: { path: host('grpc') },
+      to: { path: '^host-agent/src/', pathNot: [host('grpc'), host('app'), host('ports'), host('domain')] },
+    },
+    {
+      name: 'cli-talks-grpc-only',
+      comment: 'Both ends of the API share its contract: address syntax, limits, error details, descriptors.',
+      severity: 'error',
+      from: { path: host('cli') },
+      to: { path: '^host-agent/src/', pathNot: [host('cli'), host('grpc/contract')] },
+    },
+    {
+      name: 'contract-stands-alone',
+      severity: 'error',
+      from: { path: host('grpc/contract') },
+      to: { path: '^host-agent/src/', pathNot: host('grpc/contract') },
+    },
+    {
+      name: 'demo-and-bench-are-clients',
+      severity: 'error',
+      from: { path: host('(demo|bench)') },
+      to: { path: '^host-agent/src/', pathNot: [host('(demo|bench)'), host('cli'), host('config')] },
+    },
+    {
+      name: 'os-knows-nobody',
+      severity: 'error',
+      from: { path: host('os') },
+      to: { path: '^host-agent/src/', pathNot: [host('os'), host('ports'), host('domain')] },
+    },
+    {
+      name: 'foreign-functions-in-one-module',
+      severity: 'error',
+      from: { path: '^host-agent/src/', pathNot: '^host-agent/src/os/libc\\.ts$' },
+      to: { path: 'koffi' },
+    },
+    ...adapterRules,
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: ['\\.test\\.ts$', '/dist/'] },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.depcruise.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'default'], extensions: ['.ts', '.js'] },
+  },
+};

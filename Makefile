@@ -1,0 +1,27 @@
+# Offshoot. `make demo` and `make test` do everything, set-up included.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing (apt, npm ci); safe to repeat
+	@bash scripts/setup.sh
+
+build: setup ## Generate stubs, compile, bundle the guest agent
+	@npm run --silent build
+
+demo: build ## Boot a real VM, park it, fork it four times with different tasks, check the answers
+	@node host-agent/dist/demo/main.js
+
+test: build ## Run every check and test, real VMs included
+	@bash scripts/test.sh
+
+lint: setup ## Types, ESLint, format, module arrows, proto style, stubs current
+	@bash scripts/lint.sh
+
+bench: build ## Measure forks on this machine, write bench/results/
+	@node host-agent/dist/bench/main.js
+
+clean: ## Remove what was built; images and Node packages stay
+	@rm -rf proto/dist shared/dist host-agent/dist guest-agent/dist test/dist coverage

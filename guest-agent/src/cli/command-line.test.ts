@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { parseCommandLine } from './command-line.js';
+
+const parse = (line: string) => parseCommandLine(line.split(' '));
+
+describe('offshoot-guest', () => {
+  it.each([
+    ['mailbox arm task', { op: 'arm', name: 'task' }],
+    ['mailbox arm task --token t', { op: 'arm', name: 'task', token: 't' }],
+    ['mailbox wait task', { op: 'wait', name: 'task' }],
+    ['mailbox wait task --timeout 1.5', { op: 'wait', name: 'task', timeoutMs: 1500 }],
+    ['mailbox ack task', { op: 'ack', name: 'task', stage: 'applied' }],
+    ['mailbox ack task --detail fine', { op: 'ack', name: 'task', stage: 'applied', detail: 'fine' }],
+    ['mailbox ack task --failed why', { op: 'ack', name: 'task', stage: 'failed', detail: 'why' }],
+    ['mailbox dispose task', { op: 'dispose', name: 'task' }],
+  ])('understands %s', (line, request) => {
+    expect(parse(line)).toEqual(request);
+  });
+
+  it.each([
+    'mailbox',
+    'mailbox arm',
+    'mailbox arm a b',
+    'mailbox arm a --timeout 1',
+    'mailbox wait a --timeout soon',
+    'mailbox wait a --timeout -1',
+    'mailbox ack a --failed x --detail y',
+    'mailbox sing a',
+    'identity',
+    'mailbox arm a --what',
+  ])('refuses %s', (line) => {
+    expect(parse(line)).toBeUndefined();
+  });
+});

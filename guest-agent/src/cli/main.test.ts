@@ -1,0 +1,78 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LocalCalls } from '../local/local-calls.js';
+import { LocalServer } from '../local/local-server.js';
+import { AckSender } from '../mailbox/ack-sender.js';
+import { DeliveryAcks } from '../mailbox/delivery-acks.js';
+import { FramesOfTest } from '../mailbox/frames-of-test.js';
+import { UserMailboxes } from '../mailbox/user-mailboxes.js';
+
+describe('the command offshoot-guest', () => {
+  let directory: string;
+  let frames: FramesOfTest;
+  let sender: AckSender;
+  let server: LocalServer;
+  let mailboxes: UserMailboxes;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'offshoot-command-'));
+    await build({
+      entryPoints: [join(import.meta.dirname, 'main.ts')],
+      outfile: join(directory, 'offshoot-guest.cjs'),
+      bundle: true,
+      platform: 'node',
+      alias: { '@offshoot/shared': join(import.meta.dirname, '../../../shared/src') },
+      logLevel: 'error',
+    });
+    frames = new FramesOfTest();
+    mailboxes = new UserMailboxes(() => undefined);
+    sender = await AckSender.open();
+    const calls = new LocalCalls(mailboxes, new DeliveryAcks(sender), () => {
+      mailboxes.look();
+      mailboxes.release();
+    });
+    server = await LocalServer.listen(join(directory, 'guest.sock'), calls);
+  });
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+    await sender[Symbol.asyncDispose]();
+    frames[Symbol.dispose]();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  async function run(line: string, socket = 'guest.sock'): Promise<{ code: unknown; stdout: string; stderr: string }> {
+    const child = spawn(process.execPath, [join(directory, 'offshoot-guest.cjs'), ...line.split(' ')], {
+      env: { ...process.env, OFFSHOOT_GUEST_SOCKET: join(directory, socket) },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [[code], stdout, stderr] = await Promise.all([once(child, 'close'), text(child.stdout), text(child.stderr)]);
+    return { code, stdout, stderr };
+  }
+
+  it('arms, waits, acknowledges and disposes, each with code 0', async () => {
+    expect(await run('mailbox arm task --token tk')).toEqual({ code: 0, stdout: 'tk\n', stderr: '' });
+    frames.deliver('task', Buffer.from('{"n":1}'));
+    expect(await run('mailbox wait task --timeout 5')).toEqual({ code: 0, stdout: '{"n":1}', stderr: '' });
+    expect(await run('mailbox ack task --detail ok')).toMatchObject({ code: 0, stdout: '' });
+    expect(await run('mailbox dispose task')).toMatchObject({ code: 0, stdout: '' });
+  });
+
+  it('ends with 2 when used wrongly, 3 when nothing came, 4 without an agent, 5 when nothing is armed', async () => {
+    mailboxes.arm('quiet');
+    const results = await Promise.all([
+      run('mailbox arm'),
+      run('mailbox arm offshoot.network'),
+      run('mailbox wait quiet --timeout 0'),
+      run('mailbox wait quiet', 'no.sock'),
+      run('mailbox wait nobody'),
+    ]);
+    expect(results.map(({ code }) => code)).toEqual([2, 2, 3, 4, 5]);
+    expect(results.every(({ stderr }) => stderr !== '')).toBe(true);
+  });
+});

@@ -1,0 +1,45 @@
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { formatAckOk, parseAck, type Ack } from '@offshoot/shared/mailbox/ack-line.js';
+import { AckSender } from './ack-sender.js';
+
+const ack: Ack = { mailbox: 'task', generation: 1, nonce: 0xabcn, stage: 'applied', detail: 'so far so good' };
+
+describe('an acknowledgement', () => {
+  let host: Socket;
+  let sender: AckSender;
+  const target = () => ({ address: '127.0.0.1', port: host.address().port });
+  const never = new AbortController().signal;
+
+  beforeEach(async () => {
+    host = createSocket('udp4');
+    host.bind(0, '127.0.0.1');
+    await once(host, 'listening');
+    sender = await AckSender.open();
+  });
+  afterEach(async () => {
+    await sender[Symbol.asyncDispose]();
+    host.close();
+  });
+
+  it('is repeated until the host confirms its nonce', async () => {
+    let heard = 0;
+    host.on('message', (datagram, peer) => {
+      expect(parseAck(datagram)).toEqual({ ok: true, ack });
+      heard += 1;
+      if (heard === 2) host.send(formatAckOk(1n), peer.port, peer.address); // somebody else's
+      if (heard === 4) host.send(formatAckOk(ack.nonce), peer.port, peer.address);
+    });
+    await sender.send(ack, target(), never);
+    expect(heard).toBeGreaterThanOrEqual(4);
+  });
+
+  it('stops when it is superseded', async () => {
+    const stop = new AbortController();
+    host.once('message', () => {
+      stop.abort();
+    });
+    await expect(sender.send(ack, target(), stop.signal)).rejects.toMatchObject({ reason: 'ACK_SUPERSEDED' });
+  });
+});

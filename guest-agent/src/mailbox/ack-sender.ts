@@ -1,0 +1,66 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { DgramAsPromised, type SocketAsPromised } from 'dgram-as-promised';
+import { Aborted, Timeout } from '@offshoot/shared/errors.js';
+import { formatAck, parseAckOk, type Ack } from '@offshoot/shared/mailbox/ack-line.js';
+
+export interface AckTarget {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** A datagram sent right after an address change is dropped without an error, and the first often is: hence the repeats. */
+const FIRST_PAUSE_MS = 5;
+const MAX_PAUSE_MS = 1000;
+const GIVE_UP_MS = 30_000;
+
+/** Sends acknowledgements over UDP, each again and again until the host has heard it. */
+export class AckSender implements AsyncDisposable {
+  private readonly confirmed = new Map<bigint, AbortController>();
+
+  private constructor(private readonly socket: SocketAsPromised) {
+    socket.socket.on('message', (datagram) => {
+      const nonce = parseAckOk(datagram);
+      if (nonce !== undefined) this.confirmed.get(nonce)?.abort();
+    });
+    socket.socket.on('error', () => undefined); // a send that fails is a datagram lost: it is repeated
+  }
+
+  /** Opened before it is needed: what is set up before a capture is there in every fork. */
+  static async open(): Promise<AckSender> {
+    const socket = DgramAsPromised.createSocket('udp4');
+    await socket.bind(0);
+    return new AckSender(socket);
+  }
+
+  /**
+   * Resolves when the host has confirmed the ack.
+   * @throws Timeout after 30 s; Aborted when the signal ends first (a newer delivery, a disposed mailbox)
+   */
+  async send(ack: Ack, target: AckTarget, signal: AbortSignal): Promise<void> {
+    const line = Buffer.from(formatAck(ack), 'latin1');
+    // Before anything else: under emulation the first run of all that follows costs more than the way to the host.
+    let sent: Promise<unknown> = this.socket.send(line, target.port, target.address);
+    const heard = new AbortController();
+    this.confirmed.get(ack.nonce)?.abort(); // a later stage of the same delivery replaces the earlier one
+    this.confirmed.set(ack.nonce, heard);
+    const stop = AbortSignal.any([heard.signal, signal]);
+    const deadline = performance.now() + GIVE_UP_MS;
+    try {
+      for (let pause = FIRST_PAUSE_MS; performance.now() < deadline; pause = Math.min(2 * pause, MAX_PAUSE_MS)) {
+        await sent.catch(() => undefined);
+        await delay(pause, undefined, { signal: stop }).catch(() => undefined);
+        if (heard.signal.aborted) return;
+        if (signal.aborted) throw new Aborted('the acknowledgement was superseded', { reason: 'ACK_SUPERSEDED' });
+        sent = this.socket.send(line, target.port, target.address);
+      }
+      await sent.catch(() => undefined);
+      throw new Timeout(`the host did not confirm in ${String(GIVE_UP_MS / 1000)} s`, { reason: 'ACK_UNCONFIRMED' });
+    } finally {
+      if (this.confirmed.get(ack.nonce) === heard) this.confirmed.delete(ack.nonce);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.socket.close();
+  }
+}

@@ -1,0 +1,61 @@
+import { randomBytes } from 'node:crypto';
+import { deliveryBytes, generationBytes, readFrameHeader, type AckRoute } from '@offshoot/shared/mailbox/frame.js';
+import { hasFrameMagic } from '@offshoot/shared/mailbox/frame.js';
+import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
+import { FramePage } from '../os/frame-page.js';
+
+/**
+ * The host's hand in this process's memory, for tests: keeps every page that is taken and writes deliveries into frames as
+ * the host does.
+ */
+export class FramesOfTest implements Disposable {
+  private readonly pages = new Set<FramePage>();
+  private readonly take = FramePage.take.bind(FramePage);
+
+  constructor() {
+    FramePage.take = () => {
+      const page = this.take();
+      this.pages.add(page);
+      return page;
+    };
+  }
+
+  [Symbol.dispose](): void {
+    FramePage.take = this.take;
+  }
+
+  /** The page of the live frame with this name. */
+  page(name: string): Buffer {
+    for (const { bytes } of this.pages) if (hasFrameMagic(bytes) && readFrameHeader(bytes).name === name) return bytes;
+    throw new Error(`no frame named ${name}`);
+  }
+
+  names(): string[] {
+    return [...this.pages].flatMap(({ bytes }) => (hasFrameMagic(bytes) ? [readFrameHeader(bytes).name] : []));
+  }
+
+  /** Returns the nonce of the delivery. */
+  deliver(
+    name: string,
+    payload: Buffer,
+    ack: Partial<AckRoute> = { transport: 'none' },
+    contentType: ContentType = 'json',
+  ): bigint {
+    const page = this.page(name);
+    const header = readFrameHeader(page);
+    const generation = header.generation + 1;
+    const nonce = randomBytes(8).readBigUInt64LE();
+    const route: AckRoute = { transport: 'udp', port: 0, address: '127.0.0.1', nonce, ...ack };
+    const { offset, bytes } = deliveryBytes(header, {
+      generation,
+      contentType,
+      payload,
+      totalLength: payload.length,
+      ack: route,
+    });
+    bytes.copy(page, offset);
+    const last = generationBytes(generation);
+    last.bytes.copy(page, last.offset);
+    return nonce;
+  }
+}

@@ -1,0 +1,18 @@
+import { powerOff, sync } from '../os/libc.js';
+
+/** An answer takes a few turns of the event loop into the channel, and the host may have stopped listening. */
+const FLUSH_LIMIT_MS = 1000;
+
+/** Syncs the disks, lets what was said to the host reach it, and powers the machine off. */
+export async function powerOffAfter(flushed: () => Promise<void>): Promise<void> {
+  await sync();
+  const limit = new Promise<void>((resolve) => setTimeout(resolve, FLUSH_LIMIT_MS).unref());
+  const answered = async (): Promise<void> => {
+    for (let turn = 0; turn < 3; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      await flushed();
+    }
+  };
+  await Promise.race([answered(), limit]);
+  powerOff();
+}

@@ -1,0 +1,108 @@
+import { release } from 'node:os';
+import { readFileSync } from 'node:fs';
+import type { ServerUnaryCall, ServerWritableStream, handleUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import type {
+  GuestServiceServer,
+  RegisteredMailbox,
+  StreamWorkloadOutputRequest,
+  StreamWorkloadOutputResponse,
+} from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
+import { InvalidInput } from '@offshoot/shared/errors.js';
+import { log } from '../log.js';
+import { parseGuestIdentity, type GuestIdentity } from '../network/guest-identity.js';
+import { AGENT_VERSION } from '../version.js';
+import type { OutputRing } from '../workload/output-ring.js';
+import type { Workload, WorkloadRequest } from '../workload/workload.js';
+import { statusOf } from './status-of.js';
+
+/** What the calls of offshoot.guest.v1 work on. */
+export interface GuestServiceParts {
+  registrations(): RegisteredMailbox[];
+  /** Calls back after each change of the registrations, until the returned function is called. */
+  onRegistrations(listener: () => void): () => void;
+  reconfigureNetwork(identity: GuestIdentity): void;
+  readonly workload: Pick<Workload, 'start'>;
+  readonly output: OutputRing;
+  /** Powers the machine off once the answer has left. */
+  shutdown(): Promise<void>;
+}
+
+/** Largest piece of output in one message; the host takes messages up to 256 KiB. */
+const OUTPUT_PIECE = 64 * 1024;
+
+/** One wrapper for all calls: an async handler of grpc-js that rejects would leave the host waiting. */
+function unary<Request, Response>(
+  handle: (request: Request) => Response | Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
+    const answer = async (): Promise<void> => {
+      try {
+        callback(null, await handle(call.request));
+      } catch (error) {
+        callback(statusOf(error));
+      }
+    };
+    void answer();
+  };
+}
+
+/** The handlers of offshoot.guest.v1. */
+export function guestService(parts: GuestServiceParts): GuestServiceServer {
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  return {
+    hello: unary(() => ({
+      agentVersion: AGENT_VERSION,
+      bootId,
+      kernelRelease: release(),
+      mailboxes: parts.registrations(),
+    })),
+    registerMailbox: (call) => {
+      const send = (): void => {
+        call.write({ mailboxes: parts.registrations() });
+      };
+      call.once('cancelled', parts.onRegistrations(send));
+      send();
+    },
+    reconfigureNetwork: unary((request) => {
+      parts.reconfigureNetwork(parseGuestIdentity(request));
+      return {};
+    }),
+    startWorkload: unary(async (request) => ({ pid: await parts.workload.start(request satisfies WorkloadRequest) })),
+    streamWorkloadOutput: (call) => {
+      streamOutput(call, parts.output);
+    },
+    shutdown: unary(() => {
+      void parts.shutdown().catch((error: unknown) => {
+        log(`shutdown: ${statusOf(error).details}`);
+      });
+      return {};
+    }),
+  };
+}
+
+function streamOutput(
+  call: ServerWritableStream<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>,
+  output: OutputRing,
+): void {
+  const from = call.request.fromOffset;
+  if (from > BigInt(output.end)) {
+    const error = InvalidInput.field('from_offset', `is beyond the end of the output, ${String(output.end)}`);
+    call.emit('error', statusOf(error));
+    return;
+  }
+  let next = Number(from);
+  let full = false;
+  const pump = (): void => {
+    while (!full && next < output.end) {
+      const { offset, data } = output.read(next, OUTPUT_PIECE);
+      next = offset + data.length;
+      full = !call.write({ offset: BigInt(offset), data });
+    }
+  };
+  call.on('drain', () => {
+    full = false;
+    pump();
+  });
+  call.once('cancelled', output.onAppend(pump));
+  pump();
+}

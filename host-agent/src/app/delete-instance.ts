@@ -1,0 +1,23 @@
+import { assertAllowed } from '../domain/instance-state.js';
+import type { Context } from './context.js';
+import { killVm } from './running-instances.js';
+
+/** Removes an instance with everything of it. Forks share its pages by inode, not by name, and live on. */
+export async function deleteInstance(
+  context: Context,
+  reference: string,
+  force: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { id } = context.store.resolve(reference);
+  using lock = await context.locks.exclusive(id, signal);
+  void lock;
+  const instance = context.store.resolve(id);
+  assertAllowed(force ? 'forceDelete' : 'delete', instance.name, instance.state);
+  const running = context.running.remove(id);
+  if (running !== undefined) await killVm(running);
+  // The folder before the row: a daemon killed in between finds a row without a folder, and drops it.
+  await context.files.remove(id);
+  context.mailboxIndexes.forget(id);
+  context.store.delete(id);
+}

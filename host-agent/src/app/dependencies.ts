@@ -1,0 +1,30 @@
+import type { Logger } from 'pino';
+import type { DriverName } from '../domain/driver-capabilities.js';
+import type { StatePaths } from '../paths.js';
+import type { AckListener } from '../ports/ack-listener.js';
+import type { DiskStorage } from '../ports/disk-storage.js';
+import type { HypervisorDriver } from '../ports/driver.js';
+import type { GuestLinkFactory } from '../ports/guest-link.js';
+import type { ImageStore } from '../ports/image-store.js';
+import type { InstanceFiles } from '../ports/instance-files.js';
+import type { InstanceStore } from '../ports/instance-store.js';
+import type { Network } from '../ports/network.js';
+import type { OrphanProcesses } from '../ports/orphan-processes.js';
+
+/** The adapters the operations work with; wired in main.ts alone. */
+export interface Dependencies {
+  readonly version: string;
+  readonly paths: StatePaths;
+  readonly store: InstanceStore;
+  readonly files: InstanceFiles;
+  readonly drivers: ReadonlyMap<DriverName, HypervisorDriver>;
+  readonly defaultDriver: DriverName;
+  readonly network: Network;
+  readonly images: ImageStore;
+  readonly disks: DiskStorage;
+  readonly orphans: OrphanProcesses;
+  readonly guestLinks: GuestLinkFactory;
+  readonly acks: AckListener;
+  readonly limits: { readonly instances: number; readonly bootMs: number };
+  readonly logger: Logger;
+}

@@ -1,0 +1,32 @@
+import { OffshootError, Timeout, Unreachable, messageOf } from '@offshoot/shared/errors.js';
+import type { InstancePaths } from '../paths.js';
+import type { VmExit } from '../ports/driver.js';
+import { tailOf } from './tail.js';
+
+/** An error of a guest that did not come up, together with the end of its console: what an operator looks for first. */
+export async function withConsoleTail(error: unknown, paths: InstancePaths): Promise<unknown> {
+  const isGuests = error instanceof Timeout || error instanceof Unreachable;
+  const console = isGuests ? await tailOf(paths.consoleLog) : '';
+  if (console === '' || !(error instanceof OffshootError)) return error;
+  const Kind = error instanceof Timeout ? Timeout : Unreachable;
+  return new Kind(`${error.message}; end of the console:\n${console}`, {
+    reason: error.reason,
+    metadata: error.metadata,
+    cause: error,
+  });
+}
+
+/** Why an instance is FAILED after its VMM went by itself. */
+export async function exitReason(exit: VmExit, paths: InstancePaths): Promise<string> {
+  const how =
+    exit.signal !== null
+      ? `by signal ${exit.signal}`
+      : exit.code !== null
+        ? `with exit status ${String(exit.code)}`
+        : 'for a reason that cannot be known (it was not a child of this daemon)';
+  const parts = [`the hypervisor ended ${how}`];
+  if (exit.logTail !== '') parts.push(`its log: ${exit.logTail}`);
+  const console = await tailOf(paths.consoleLog).catch((error: unknown) => `(console unreadable: ${messageOf(error)})`);
+  if (console !== '') parts.push(`end of the console:\n${console}`);
+  return parts.join('; ');
+}

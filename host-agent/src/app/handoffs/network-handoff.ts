@@ -1,0 +1,115 @@
+import { InvalidState, NotFound, Timeout, messageOf } from '@offshoot/shared/errors.js';
+import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
+import type { Logger } from 'pino';
+import type { Instance } from '../../domain/instance.js';
+import type { NetworkIdentity } from '../../domain/network-identity.js';
+import { deliver } from '../../mailbox/delivery.js';
+import { planDeliveries, type PlannedDelivery } from '../../mailbox/delivery-plan.js';
+import type { PendingAck } from '../../ports/ack-listener.js';
+import type { GuestMemory } from '../../ports/driver.js';
+import type { Context } from '../context.js';
+import { awaitAck } from './awaited-ack.js';
+import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
+
+/** After this long without an ack the agent is asked over its channel, in milliseconds; on TCG an ack takes up to 700. */
+const SILENT_AFTER_MS = 2000;
+
+/**
+ * Gives the fork its address: through the reserved mailbox, so that the guest has it with its first instruction. Where that
+ * mailbox is missing or stays silent, the host calls the agent instead.
+ */
+export class NetworkHandoff implements ResumeHandoff {
+  readonly name = 'network';
+  /** From the resume to the network being in force, in milliseconds; 0 where it was not waited for. */
+  latencyMs = 0;
+  private planned: PlannedDelivery | undefined;
+  private pending: PendingAck | undefined;
+  private identity: NetworkIdentity | undefined;
+  private readonly logger: Logger;
+
+  constructor(
+    private readonly context: Context,
+    private readonly options: { readonly wait: boolean; readonly timeoutMs: number },
+  ) {
+    this.logger = context.logger.child({ component: 'network-handoff' });
+  }
+
+  async prepare({ instance, capture }: ForkSource, signal: AbortSignal): Promise<void> {
+    const lookup = await this.context.mailboxIndexes.of(instance.id, capture).lookup([NETWORK_MAILBOX], signal);
+    // The payload is known only when the fork's address is; it is filled in at apply.
+    const request = { name: NETWORK_MAILBOX, token: undefined, contentType: 'json', payload: Buffer.alloc(0) } as const;
+    try {
+      [this.planned] = planDeliveries(lookup, [request]);
+    } catch (error) {
+      if (!(error instanceof NotFound || error instanceof InvalidState)) throw error;
+      this.logger.warn({ instance: instance.id, error: messageOf(error) }, 'forks are addressed over the channel');
+    }
+  }
+
+  async apply(memory: GuestMemory, fork: Instance): Promise<void> {
+    const { mac, ipv4, prefixLength, gateway } = fork.network;
+    this.identity = fork.network;
+    if (this.planned === undefined) return;
+    const payload = Buffer.from(JSON.stringify({ mac, ipv4, prefixLength, gateway }));
+    const { acks, network } = this.context;
+    const [delivered] = await deliver(memory, [
+      { planned: { ...this.planned, payload }, ack: { address: gateway, port: acks.port } },
+    ]);
+    if (delivered === undefined) return;
+    this.pending = acks.expect({ ...delivered, ...(network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {}) });
+  }
+
+  async afterResume({ link, resumedAt }: ResumedFork, signal: AbortSignal): Promise<void> {
+    if (!this.options.wait || this.identity === undefined) return;
+    const { timeoutMs } = this.options;
+    const byAgent = new AbortController();
+    try {
+      const ways = [this.callAgent(link, this.identity, AbortSignal.any([signal, byAgent.signal]))];
+      if (this.pending !== undefined)
+        ways.push(awaitAck(this.pending, NETWORK_MAILBOX, timeoutMs, signal).then(() => undefined));
+      await Promise.any(ways);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error instanceof AggregateError ? (error.errors.at(-1) as Error) : error;
+    } finally {
+      byAgent.abort();
+    }
+    this.latencyMs = performance.now() - resumedAt;
+  }
+
+  [Symbol.dispose](): void {
+    this.pending?.[Symbol.dispose]();
+  }
+
+  /** The way back: used when the mailbox does not answer in good time, at once when there is none. */
+  private async callAgent(link: ResumedFork['link'], identity: NetworkIdentity, signal: AbortSignal): Promise<void> {
+    const limit = AbortSignal.timeout(this.options.timeoutMs);
+    if (this.pending !== undefined) await elapsed(Math.min(SILENT_AFTER_MS, this.options.timeoutMs), signal);
+    try {
+      await link.reconfigureNetwork(identity, AbortSignal.any([signal, limit]));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!limit.aborted) throw error;
+      throw new Timeout(`the guest did not take its address within ${String(this.options.timeoutMs)} ms`, {
+        reason: 'NETWORK_TIMEOUT',
+        cause: error,
+      });
+    }
+  }
+}
+
+/** Resolves after `ms`; rejects when the signal ends first. */
+function elapsed(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', abort);
+      resolve();
+    }, ms);
+    const abort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
+}

@@ -1,0 +1,26 @@
+import { availableParallelism, hostname, totalmem } from 'node:os';
+import { freeBytes } from '../os/disk-space.js';
+import type { HostOperations, HostView } from './commands.js';
+import type { Dependencies } from './dependencies.js';
+
+/** What GetHost tells. */
+export class HostService implements HostOperations {
+  constructor(private readonly dependencies: Dependencies) {}
+
+  async describe(signal: AbortSignal): Promise<HostView> {
+    const { version, drivers, network, acks, paths, store } = this.dependencies;
+    const running = store.list({ states: ['RUNNING'] });
+    return {
+      version,
+      hostname: hostname(),
+      drivers: await Promise.all([...drivers.values()].map((driver) => driver.probe(signal))),
+      network: { ...network.status, ackPort: acks.port },
+      vcpus: availableParallelism(),
+      memoryBytes: totalmem(),
+      diskFreeBytes: await freeBytes(paths.root),
+      instances: store.count(),
+      runningInstances: running.length,
+      guestMemoryBytes: running.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+    };
+  }
+}

@@ -1,0 +1,61 @@
+import { messageOf } from '@offshoot/shared/errors.js';
+import type { Instance } from '../domain/instance.js';
+import type { Context } from './context.js';
+import { changed, save } from './instance-record.js';
+import { machineFiles } from './machine-spec.js';
+
+/** How long a VMM may take to answer a new daemon. */
+const ADOPT_MS = 5000;
+
+/**
+ * Brings rows, folders and processes to agree after the daemon before ended, however it ended: VMs that run are taken
+ * over, half-made instances are removed, processes nobody owns are ended. Other VMs are not touched.
+ */
+export async function recover(context: Context): Promise<void> {
+  const { store, files, logger } = context;
+  for (const instance of store.list({ states: ['CREATING'] })) {
+    logger.warn({ instance: instance.id, name: instance.name }, 'removing an instance whose creation was cut short');
+    await context.orphans.endProcessesOf(context.paths.instance(instance.id).root);
+    await files.remove(instance.id);
+    store.delete(instance.id);
+  }
+  for (const instance of store.list()) {
+    const { root } = context.paths.instance(instance.id);
+    if (!(await files.exists(instance.id))) {
+      logger.warn({ instance: instance.id, name: instance.name }, 'forgetting an instance whose folder is gone');
+      await context.orphans.endProcessesOf(root);
+      store.delete(instance.id);
+    } else if (instance.state === 'RUNNING') await adopt(context, instance);
+    else await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
+  }
+  const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
+  if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
+}
+
+async function adopt(context: Context, instance: Instance): Promise<void> {
+  const { logger } = context;
+  const signal = AbortSignal.timeout(ADOPT_MS);
+  const paths = context.paths.instance(instance.id);
+  try {
+    const driver = context.drivers.get(instance.driver);
+    const vm =
+      instance.vmm === undefined ? undefined : await driver?.adopt(instance.vmm, machineFiles(instance, paths), signal);
+    if (vm !== undefined) {
+      const running = await context.running.openLink(vm, instance, paths, 0, signal);
+      running.link.wake();
+      await vm.resume(signal); // paused if the daemon was killed in the middle of a capture; else of no effect
+      context.running.add(instance.id, running);
+      logger.info({ instance: instance.id, name: instance.name, pid: vm.process.pid }, 'took over a running VM');
+      return;
+    }
+    await fail(context, instance, 'the hypervisor ended while no daemon ran');
+  } catch (error) {
+    logger.error({ instance: instance.id, error: messageOf(error) }, 'a running VM could not be taken over');
+    await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);
+  }
+  await context.orphans.endProcessesOf(paths.root);
+}
+
+async function fail(context: Context, instance: Instance, reason: string): Promise<void> {
+  await save(context, changed(instance, 'FAILED', { vmm: undefined, stateReason: reason }), { durable: true });
+}

@@ -1,0 +1,61 @@
+import { Corrupt, InvalidState } from '@offshoot/shared/errors.js';
+import { join } from 'node:path';
+import { assertAllowed } from '../domain/instance-state.js';
+import type { Capture, Instance } from '../domain/instance.js';
+import type { Context } from './context.js';
+import { assertCapability, usableDriver } from './drivers.js';
+import { changed, save } from './instance-record.js';
+import { machineSpec } from './machine-spec.js';
+import { closeLink } from './running-instances.js';
+import { UndoStack } from './undo-stack.js';
+
+/** Resumes a parked instance where it stood. On failure it stays parked. */
+export async function restoreInstance(
+  context: Context,
+  reference: string,
+  signal: AbortSignal,
+): Promise<{ instance: Instance; restoreMs: number }> {
+  const started = performance.now();
+  const { id } = context.store.resolve(reference);
+  using lock = await context.locks.exclusive(id, signal);
+  void lock;
+  const parked = context.store.resolve(id);
+  assertAllowed('restore', parked.name, parked.state);
+  assertCapability(parked.driver, 'snapshot');
+  const driver = await usableDriver(context, parked.driver, signal);
+  const capture = captureOf(context, parked);
+  const paths = context.paths.instance(id);
+
+  await using undo = new UndoStack(context.logger);
+  using nic = context.network.attach(parked.network);
+  const spec = { ...machineSpec(parked, paths, nic.backend), capture, stateFile: join(paths.root, capture.stateFile) };
+  const { vm } = await driver.restore(spec, signal);
+  undo.push('end hypervisor', () => vm.kill());
+  const running = await context.running.openLink(vm, parked, paths, capture.workloadLogOffset, signal);
+  undo.push('close link', () => closeLink(running));
+  running.link.wake();
+  signal.throwIfAborted();
+  const instance = changed(parked, 'RUNNING', { capture: undefined, vmm: vm.process });
+  await save(context, instance, { durable: false });
+  undo.push('park again', () => save(context, parked, { durable: false }));
+  await vm.resume(signal);
+  undo.release();
+  context.mailboxIndexes.forget(id);
+  context.running.add(id, running);
+  return { instance, restoreMs: performance.now() - started };
+}
+
+/** The capture of a parked instance, fit for this host's network. */
+export function captureOf(context: Context, instance: Instance): Capture {
+  const { capture } = instance;
+  if (capture === undefined)
+    throw new Corrupt(`parked instance ${instance.name} has no capture on record`, { reason: 'CAPTURE_MISSING' });
+  const { mode } = context.network.status;
+  // The network card's offloads are part of the device state, and a TAP offers others than QEMU's own stack.
+  if (capture.networkMode !== mode)
+    throw new InvalidState(
+      `${instance.name} was captured with network mode ${capture.networkMode}, this daemon runs with ${mode}: start it with network.mode ${capture.networkMode}`,
+      { reason: 'NETWORK_MODE_MISMATCH', metadata: { captured: capture.networkMode, here: mode } },
+    );
+  return capture;
+}

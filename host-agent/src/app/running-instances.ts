@@ -1,0 +1,111 @@
+import { messageOf } from '@offshoot/shared/errors.js';
+import type { Logger } from 'pino';
+import type { InstanceId } from '../domain/ids.js';
+import type { Instance } from '../domain/instance.js';
+import type { InstancePaths } from '../paths.js';
+import type { Vm, VmExit } from '../ports/driver.js';
+import type { GuestLink, GuestLinkFactory } from '../ports/guest-link.js';
+import { WorkloadLog } from './workload-log.js';
+
+/** A VM the daemon holds: its VMM, the link to its agent, and the log the agent fills. */
+export interface RunningInstance {
+  readonly vm: Vm;
+  readonly link: GuestLink;
+  readonly log: WorkloadLog;
+}
+
+/** The VMs that run, and what happens when one goes by itself. */
+export class RunningInstances {
+  private readonly running = new Map<InstanceId, RunningInstance>();
+
+  constructor(
+    private readonly links: GuestLinkFactory,
+    private readonly logger: Logger,
+    /** A VMM ended without being told to. */
+    private readonly onExit: (id: InstanceId, exit: VmExit) => Promise<void>,
+  ) {}
+
+  get(id: InstanceId): RunningInstance | undefined {
+    return this.running.get(id);
+  }
+
+  /** Opens the link to a VM's agent; before the VM runs, so that its channel has a reader from the start. */
+  async openLink(
+    vm: Vm,
+    instance: Instance,
+    paths: InstancePaths,
+    /** Offset of the first byte of workload output that is wanted, for an instance that has no log yet. */
+    logStart: number,
+    signal: AbortSignal,
+  ): Promise<RunningInstance> {
+    const log = new WorkloadLog(paths.workloadLog, logStart);
+    try {
+      const link = await this.links.open(
+        {
+          dial: (dialSignal) => vm.dialGuest(dialSignal),
+          workloadLogOffset: log.offset,
+          logName: instance.name,
+        },
+        {
+          onMailboxes: () => undefined,
+          onWorkloadOutput: (offset, data) => {
+            log.append(offset, data);
+          },
+        },
+        signal,
+      );
+      return { vm, link, log };
+    } catch (error) {
+      log[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** From here on the VM is the instance's, and its end is reported. */
+  add(id: InstanceId, running: RunningInstance): void {
+    this.running.set(id, running);
+    void this.watch(id, running);
+  }
+
+  /** Takes a VM out: its end is not reported any more. */
+  remove(id: InstanceId): RunningInstance | undefined {
+    const running = this.running.get(id);
+    this.running.delete(id);
+    return running;
+  }
+
+  /** Lets go of all VMs; they run on. */
+  async detachAll(): Promise<void> {
+    const all = [...this.running.values()];
+    this.running.clear();
+    await Promise.all(
+      all.map(async (running) => {
+        await closeLink(running);
+        await running.vm.detach();
+      }),
+    );
+  }
+
+  private async watch(id: InstanceId, running: RunningInstance): Promise<void> {
+    const exit = await running.vm.exited;
+    if (this.running.get(id) !== running) return;
+    this.running.delete(id);
+    try {
+      await closeLink(running);
+      await this.onExit(id, exit);
+    } catch (error) {
+      this.logger.error({ instance: id, error: messageOf(error) }, 'the end of a VMM could not be recorded');
+    }
+  }
+}
+
+export async function closeLink({ link, log }: RunningInstance): Promise<void> {
+  await link.close();
+  log[Symbol.dispose]();
+}
+
+/** Ends a VM and everything the daemon holds of it. */
+export async function killVm(running: RunningInstance): Promise<void> {
+  await closeLink(running);
+  await running.vm.kill();
+}

@@ -1,0 +1,313 @@
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NotFound, Unsupported, Unreachable, Timeout, Capacity, Aborted } from '@offshoot/shared/errors.js';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FakeHost } from '../grpc/testing/fake-host.js';
+import { ServedHost } from '../grpc/testing/serve.js';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const OFFSHOOT = join(ROOT, 'bin/offshoot');
+const built = existsSync(join(ROOT, 'host-agent/dist/cli/main.js'));
+
+let served: ServedHost;
+let folder: string;
+beforeAll(async () => {
+  served = await ServedHost.start();
+  folder = await mkdtemp(join(tmpdir(), 'offshoot-cli-'));
+});
+afterAll(async () => {
+  await served[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+});
+
+interface Ran {
+  readonly code: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function offshoot(args: readonly string[], options: { host?: string } = {}): Promise<Ran> {
+  const result = await execa(OFFSHOOT, args, {
+    env: { OFFSHOOT_HOST: options.host ?? served.server.address },
+    reject: false,
+  });
+  return { code: result.exitCode, stdout: result.stdout, stderr: result.stderr };
+}
+
+/** The one document on stdout. */
+async function json(...args: string[]): Promise<unknown> {
+  const { code, stdout, stderr } = await offshoot([...args, '--json']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout);
+}
+
+const reportsSkip = built ? '' : ' (skipped: host-agent/dist is not built)';
+
+/** Each case starts a process or several, on machines that may be busy. */
+const TIMEOUT_MS = 60_000;
+
+describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS }, () => {
+  it('runs, lists, inspects, parks, forks, restores, stops and removes an instance', async () => {
+    const file = join(folder, 'work.sh');
+    await writeFile(file, 'echo hi\n');
+    await chmod(file, 0o750);
+    const run = await offshoot([
+      ...[
+        'run',
+        '--name',
+        'one',
+        '--memory',
+        '256',
+        '--label',
+        'team=a',
+        '--env',
+        'X=1=2',
+        '--file',
+        `${file}:/opt/work.sh`,
+      ],
+      ...['--', 'sh', '/opt/work.sh', '--json', '--name', 'inner'],
+    ]);
+    expect(run).toMatchObject({ code: 0, stdout: 'one runs at 10.0.0.2, booted in 4.32 s' });
+    expect(served.fake.asked.at(-1)).toMatchObject({
+      call: 'create',
+      command: {
+        name: 'one',
+        memoryBytes: 256 * 2 ** 20,
+        labels: { team: 'a' },
+        workload: {
+          argv: ['sh', '/opt/work.sh', '--json', '--name', 'inner'],
+          env: { X: '1=2' },
+          files: [{ path: '/opt/work.sh', mode: 0o750, content: Buffer.from('echo hi\n') }],
+        },
+      },
+    });
+
+    expect((await offshoot(['ps'])).stdout).toMatch(
+      /^NAME +ID +STATE .*\none +[0-9a-z]{26} +running +qemu +1 +256 MiB /,
+    );
+    expect((await offshoot(['inspect', 'one'])).stdout).toMatch(
+      /Address: +10\.0\.0\.2\/24\n[^]*MAILBOX[^]*\ntask +armed +/,
+    );
+    expect((await offshoot(['logs', 'one', '--source', 'console'])).stdout).toBe('console of one');
+    const standby = await offshoot(['standby', 'one', '--wait-mailbox', 'task', '--wait-timeout', '1.5']);
+    expect(standby.stdout).toBe('one is parked, paused for 7.3 ms');
+    expect(served.fake.asked.at(-1)?.command).toMatchObject({ waitMailboxes: ['task'], waitTimeoutMs: 1500 });
+
+    const payload = join(folder, 'payload.json');
+    await writeFile(payload, '{"n": 7}\n');
+    const fork = await offshoot([
+      ...['fork', 'one', '--name', 'two', '--mailbox', `task=@${payload}`, '--mailbox-token', 'task=tok'],
+      ...['--ack-timeout', '2', '--no-wait-network'],
+    ]);
+    expect(fork.stdout).toMatch(
+      /^two runs at 10\.0\.0\.2\ntask: applied after 12 ms: 42\nCLONE +SPAWN .*\n1\.0 ms +40 ms /,
+    );
+    expect(served.fake.asked.at(-1)?.command).toMatchObject({
+      waitForNetwork: false,
+      mailboxes: [
+        {
+          name: 'task',
+          token: 'tok',
+          contentType: 'json',
+          payload: Buffer.from('{"n": 7}\n'),
+          waitForAck: true,
+          ackTimeoutMs: 2000,
+        },
+      ],
+    });
+    expect((await offshoot(['restore', 'one'])).stdout).toBe('one runs again after 55 ms');
+    expect((await offshoot(['stop', 'one', '--grace', '0'])).stdout).toBe('one is stopped');
+    expect(served.fake.asked.at(-1)?.command).toMatchObject({ graceMs: 0 });
+    expect(await offshoot(['rm', '--force', 'one', 'two'])).toMatchObject({ code: 0, stdout: 'one\ntwo' });
+    expect((await offshoot(['host'])).stdout).toMatch(/Host: +testhost\n[^]*qemu +7\.2\.0 +tcg \(no \/dev\/kvm\)/);
+    expect((await offshoot(['image', 'ls'])).stdout).toMatch(/^NAME .*\ndefault +abababababab /);
+    const build = await offshoot(['image', 'build-default']);
+    expect(build).toMatchObject({ code: 0, stderr: '[1/2] download packages\n[2/2] make the disk' });
+    expect(build.stdout).toMatch(/^image default is ready/);
+  });
+
+  it("prints one document in protobuf's JSON mapping for every verb", async () => {
+    const created = await json('run', '--name', 'j');
+    expect(created).toMatchObject({
+      instance: {
+        name: 'j',
+        state: 'INSTANCE_STATE_RUNNING',
+        stateReason: '',
+        labels: {},
+        memoryBytes: '536870912',
+        vmmPid: 0,
+        createTime: '2025-01-02T03:04:05.678Z',
+        network: { prefixLength: 24 },
+      },
+      bootTime: '4.321500s',
+    });
+    expect(await json('ps')).toMatchObject({ instances: [{ name: 'j' }], nextPageToken: '' });
+    expect(await json('inspect', 'j')).toMatchObject({ mailboxes: [{ state: 'MAILBOX_STATE_ARMED', generation: 0 }] });
+    expect(await json('logs', 'j')).toEqual({ data: Buffer.from('workload of j\n').toString('base64') });
+    expect(await json('standby', 'j')).toMatchObject({ captureTime: '0.007250s' });
+    expect(await json('fork', 'j', '--name', 'k', '--mailbox', 'task=1')).toMatchObject({
+      instance: { name: 'k' },
+      acks: [{ mailbox: 'task', stage: 'applied', latency: '0.012s' }],
+      timings: { clone: '0.001s', patch: '0.000500s' },
+    });
+    expect(await json('restore', 'j')).toMatchObject({ restoreTime: '0.055s' });
+    expect(await json('stop', 'j')).toMatchObject({ instance: { state: 'INSTANCE_STATE_STOPPED' } });
+    expect(await json('rm', 'j', 'k', '--force')).toEqual({ deleted: ['j', 'k'] });
+    expect(await json('image', 'ls')).toMatchObject({ images: [{ diskBytes: '536870912' }] });
+    expect(await json('image', 'build-default')).toMatchObject({ image: { name: 'default' } });
+    expect(await json('host')).toMatchObject({
+      capacity: { memoryBytes: '8589934592' },
+      usage: { runningInstances: 0 },
+    });
+    expect(await json('version')).toMatchObject({ daemon: '9.9.9' });
+  });
+
+  it('follows the pages of a long list', async () => {
+    await using many = await ServedHost.start();
+    for (let i = 0; i < 1001; i++)
+      await many.fake.create({
+        name: `i${String(i)}`,
+        image: 'default',
+        driver: undefined,
+        vcpus: 1,
+        memoryBytes: 2 ** 29,
+        labels: {},
+        workload: undefined,
+      });
+    const { stdout } = await offshoot(['ps', '--json'], { host: many.server.address });
+    expect((JSON.parse(stdout) as { instances: unknown[] }).instances).toHaveLength(1001);
+  });
+
+  describe('tells failures by exit code and one line', () => {
+    it.each([
+      [2, ['frok'], "offshoot: unknown command 'frok' (Did you mean fork?)"],
+      [2, ['fork'], "offshoot: missing required argument 'source'"],
+      [2, ['--host', 'ftp://x', 'ps'], 'offshoot: --host: must be unix:///PATH or tcp://HOST:PORT'],
+      [2, ['run', '--memory', 'lots'], 'offshoot: option'],
+      [2, ['fork', 'a', '--mailbox', 'nopayload'], 'offshoot: It must have the form NAME=JSON or NAME=@FILE.'],
+      [2, ['fork', 'a', '--mailbox-token', 'x=y'], 'offshoot: --mailbox-token: there is no --mailbox x='],
+      [2, ['fork', 'a', '--mailbox', 'task=1', '--ack-timeout', '-1'], 'offshoot: mailboxes[0].ack_timeout: must be'],
+      [2, ['logs', 'a', '--follow', '--json'], '{'],
+      [2, ['run', '--file', '/:/x'], 'offshoot: --file: / is not a file'],
+      [2, ['run', '--file', '/does/not/exist:/x'], 'offshoot: --file: cannot read /does/not/exist: no such file'],
+      [
+        3,
+        ['--host', 'unix:///nowhere.sock', 'ps'],
+        'offshoot: cannot reach the daemon at unix:///nowhere.sock: there is no',
+      ],
+      [4, ['inspect', 'nobody'], 'offshoot: there is no instance nobody'],
+    ])('%d for %j', async (code, args, line) => {
+      const ran = await offshoot(args);
+      expect(ran.stderr.slice(0, line.length)).toBe(line);
+      expect(ran).toMatchObject({ code, stdout: '' });
+    });
+
+    it.each([
+      [1, new Unreachable('QEMU died at start', { reason: 'VMM_DIED' })],
+      [4, new NotFound('m', { reason: 'R' })],
+      [7, new Capacity('m', { reason: 'R' })],
+      [8, new Timeout('m', { reason: 'R' })],
+      [9, new Unsupported('m', { reason: 'R' })],
+      [10, new Aborted('m', { reason: 'R' })],
+    ])('%d for what the daemon throws: %s', async (code, error) => {
+      const fake = new FakeHost();
+      fake.fork = () => Promise.reject(error);
+      await using failing = await ServedHost.start(fake);
+      const ran = await offshoot(['fork', 'a'], { host: failing.server.address });
+      expect(ran).toEqual({ code, stdout: '', stderr: `offshoot: ${error.message}` });
+    });
+
+    it('5 for a name that is taken, 6 for the wrong state', async () => {
+      await offshoot(['run', '--name', 'taken']);
+      expect((await offshoot(['run', '--name', 'taken'])).code).toBe(5);
+      expect(await offshoot(['fork', 'taken'])).toMatchObject({ code: 6 });
+      await offshoot(['rm', '--force', 'taken']);
+    });
+
+    it('lists every field of a request that has several mistakes', async () => {
+      const { stderr } = await offshoot(['run', '--name', 'A', '--cpus', '99', '--memory', '1']);
+      expect(stderr.split('\n')).toEqual([
+        'offshoot: the request has 3 mistakes',
+        expect.stringMatching(/^ {2}name: must be 1 to 63 /),
+        expect.stringMatching(/^ {2}vcpus: must be 1 to 16, got 99/),
+        expect.stringMatching(/^ {2}memory_bytes: must be a multiple of 2 MiB/),
+      ]);
+    });
+
+    it('as a JSON document on stderr with --json', async () => {
+      const bad = await offshoot(['fork', '--json', 'a', '--mailbox', 'offshoot.x=1']);
+      expect(bad).toMatchObject({ code: 2, stdout: '' });
+      expect(JSON.parse(bad.stderr)).toEqual({
+        error: {
+          code: 3,
+          status: 'INVALID_ARGUMENT',
+          message: expect.stringContaining('reserved') as string,
+          reason: 'MAILBOX_NAME_RESERVED',
+          metadata: {},
+          violations: [{ field: 'mailboxes[0].name', description: expect.stringContaining('reserved') as string }],
+        },
+      });
+      const missing = await offshoot(['image', '--json']);
+      expect(JSON.parse(missing.stderr)).toMatchObject({ error: { reason: 'USAGE' } });
+    });
+
+    it('2 for files over 1 MiB together, before anything is asked of the daemon', async () => {
+      const big = join(folder, 'big');
+      await writeFile(big, Buffer.alloc(2 ** 20 + 1));
+      const { code, stderr } = await offshoot(['run', '--file', `${big}:/big`], { host: 'unix:///nowhere.sock' });
+      expect({ code, stderr }).toEqual({
+        code: 2,
+        stderr: `offshoot: --file: files may be 1048576 bytes (1 MiB) together; with ${big} (1048577 bytes) they are 1048577`,
+      });
+    });
+  });
+
+  it('cancels the call on Ctrl-C and exits with 130', async () => {
+    const fake = new FakeHost();
+    let begun!: () => void;
+    const running = new Promise<void>((resolve) => (begun = resolve));
+    let over!: (reason: unknown) => void;
+    const cancelled = new Promise((resolve) => (over = resolve));
+    fake.restore = (_reference, signal?: AbortSignal) =>
+      new Promise((_, reject) => {
+        signal?.addEventListener('abort', () => {
+          over(signal.reason);
+          reject(signal.reason as Error);
+        });
+        begun();
+      });
+    await using slow = await ServedHost.start(fake);
+    const child = execa('node', [join(ROOT, 'host-agent/dist/cli/main.js'), 'restore', 'a'], {
+      env: { OFFSHOOT_HOST: slow.server.address },
+      reject: false,
+    });
+    await running;
+    child.kill('SIGINT');
+    expect(await cancelled).toMatchObject({ reason: 'CALL_CANCELLED' });
+    expect((await child).exitCode).toBe(130);
+  });
+
+  it('ends quietly when its reader goes', async () => {
+    const fake = new FakeHost();
+    const piece = Buffer.alloc(256 * 1024, 'x\n');
+    fake.logs = async function* (_reference, _source, _follow, signal) {
+      while (!signal.aborted) {
+        yield piece;
+        await Promise.resolve();
+      }
+    };
+    await using endless = await ServedHost.start(fake);
+    const child = execa(OFFSHOOT, ['logs', 'a'], {
+      env: { OFFSHOOT_HOST: endless.server.address },
+      reject: false,
+      buffer: false,
+    });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const result = await child;
+    expect({ code: result.exitCode, signal: result.signal }).toEqual({ code: 0, signal: undefined });
+  });
+});

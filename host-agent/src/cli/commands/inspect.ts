@@ -1,0 +1,69 @@
+import { MailboxState, type Instance, type Mailbox } from '@offshoot/proto/generated/offshoot/v1/instance.js';
+import { GetInstanceRequest, GetInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { formatBytes, formatMap, formatState } from '../format-values.js';
+import { protoJson } from '../proto-json.js';
+import { facts, table } from '../tables.js';
+import type { Define } from './define.js';
+
+export const defineInspect: Define = (program, run) => {
+  program
+    .command('inspect')
+    .description('show an instance and its mailboxes')
+    .argument('<instance>', 'id, name, or beginning of an id')
+    .action((instance: string) =>
+      run(async (context) => {
+        const { instances } = context.client;
+        const response = await context.client.unary<GetInstanceRequest, GetInstanceResponse>(
+          instances.getInstance.bind(instances),
+          { instance, includeMailboxes: true },
+        );
+        await context.print({
+          json: () => protoJson('GetInstanceResponse', GetInstanceResponse, response),
+          text: () =>
+            [
+              ...(response.instance === undefined ? [] : [describe(response.instance)]),
+              response.mailboxes.length === 0 ? 'No mailboxes.' : describeMailboxes(response.mailboxes),
+            ].join('\n\n'),
+        });
+      }),
+    );
+};
+
+const describe = (instance: Instance): string =>
+  facts([
+    ['Name', instance.name],
+    ['Id', instance.id],
+    ['State', formatState(instance.state)],
+    ['Reason', instance.stateReason],
+    ['Labels', formatMap(instance.labels)],
+    ['Image', instance.imageId],
+    ['Driver', instance.driver],
+    ['CPUs', String(instance.vcpus)],
+    ['Memory', formatBytes(instance.memoryBytes)],
+    [
+      'Address',
+      instance.network === undefined ? '' : `${instance.network.ipv4}/${String(instance.network.prefixLength)}`,
+    ],
+    ['Gateway', instance.network?.gateway ?? ''],
+    ['MAC', instance.network?.mac ?? ''],
+    ['TAP', instance.network?.tap ?? ''],
+    ['Forked from', instance.forkedFrom],
+    ['Created', instance.createTime?.toISOString() ?? ''],
+    ['VMM pid', instance.vmmPid === 0 ? '' : String(instance.vmmPid)],
+    ['Agent', instance.agent?.version ?? ''],
+    ['Kernel', instance.agent?.kernelRelease ?? ''],
+    ['Directory', instance.directory],
+  ]);
+
+const describeMailboxes = (mailboxes: readonly Mailbox[]): string =>
+  table(
+    ['MAILBOX', 'STATE', 'TOKEN', 'CAPACITY', 'GENERATION', 'FOUND BY'],
+    mailboxes.map((mailbox) => [
+      mailbox.name,
+      MailboxState[mailbox.state].replace('MAILBOX_STATE_', '').toLowerCase(),
+      mailbox.tokenFingerprint,
+      `${String(mailbox.capacityBytes)} B`,
+      mailbox.generation === undefined ? '' : String(mailbox.generation),
+      mailbox.registered ? 'registration' : 'scan',
+    ]),
+  );

@@ -1,0 +1,30 @@
+import type { Duration } from '@offshoot/proto/generated/google/protobuf/duration.js';
+import { InvalidArgumentError } from 'commander';
+
+/** Collects `K=V` of a repeated option. */
+export function collectPairs(text: string, earlier: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const [key, value] = splitPair(text, 'KEY=VALUE');
+  if (Object.hasOwn(earlier, key)) throw new InvalidArgumentError(`${key} is given twice.`);
+  return { ...earlier, [key]: value };
+}
+
+export const collect = (text: string, earlier: readonly string[] = []): string[] => [...earlier, text];
+
+/** The text before and after the first `=`. */
+export function splitPair(text: string, shape: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError(`It must have the form ${shape}.`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+export function parseWhole(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
+  return Number(text);
+}
+
+/** Seconds, with decimals, as a Duration. Which are allowed is for the daemon to say, so a negative number passes. */
+export function parseSeconds(text: string): Duration {
+  if (!/^-?\d{1,9}(\.\d+)?$/.test(text)) throw new InvalidArgumentError('It must be a number of seconds.');
+  const nanos = Math.round(Number(text) * 1e9);
+  return { seconds: BigInt(Math.trunc(nanos / 1e9)), nanos: nanos % 1e9 };
+}

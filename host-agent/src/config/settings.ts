@@ -1,0 +1,94 @@
+import { z } from 'zod';
+
+/**
+ * Every setting: its key in the configuration file, what it must be, its default and its meaning. The environment variable
+ * (`network.mode` -> OFFSHOOT_NETWORK_MODE) and the flag (`--network-mode`) follow from the key.
+ */
+export const SETTINGS = {
+  state_dir: {
+    schema: z.string().startsWith('/', 'an absolute path'),
+    default: '/var/lib/offshoot',
+    placeholder: 'DIR',
+    help: 'directory with everything the daemon keeps',
+  },
+  images_dir: {
+    schema: z.string().regex(/^$|^\//, 'an absolute path, or empty for images/ in the state directory'),
+    default: '',
+    placeholder: 'DIR',
+    help: 'directory of images, which several daemons may share',
+  },
+  listen: {
+    schema: z
+      .string()
+      .regex(
+        /^(unix:\/\/\/.+|tcp:\/\/(127\.0\.0\.1|localhost|\[::1\]):\d{1,5})$/,
+        'unix:///PATH or tcp://127.0.0.1:PORT',
+      ),
+    default: 'unix:///run/offshoot/api.sock',
+    placeholder: 'ADDRESS',
+    help: 'where the API is served',
+  },
+  log_level: {
+    schema: z.enum(
+      ['fatal', 'error', 'warn', 'info', 'debug', 'trace'],
+      'one of fatal, error, warn, info, debug, trace',
+    ),
+    default: 'info',
+    placeholder: 'LEVEL',
+    help: 'how much is logged',
+  },
+  'network.mode': {
+    schema: z.enum(['auto', 'tap', 'user'], 'one of auto, tap, user'),
+    default: 'auto',
+    placeholder: 'MODE',
+    help: 'how instances are attached: tap (bridge and nftables), user (no rights needed), or auto',
+  },
+  'network.subnet': {
+    schema: z
+      .string()
+      .regex(
+        /^\d{1,3}(\.\d{1,3}){3}\/(1[6-9]|2[0-8])$/,
+        'an IPv4 network with a prefix of 16 to 28, like 10.213.0.0/20',
+      ),
+    default: '10.213.0.0/20',
+    placeholder: 'CIDR',
+    help: 'addresses of instances; the first is the host',
+  },
+  'qemu.binary': {
+    schema: z.string().min(1, 'a program name or path'),
+    default: 'qemu-system-x86_64',
+    placeholder: 'PROGRAM',
+    help: 'QEMU to run',
+  },
+  'qemu.accelerator': {
+    schema: z.enum(['auto', 'kvm', 'tcg'], 'one of auto, kvm, tcg'),
+    default: 'auto',
+    placeholder: 'NAME',
+    help: 'kvm, tcg, or auto: kvm where it runs code',
+  },
+  'limits.instances': {
+    schema: z.coerce
+      .number('a whole number from 1 to 4000')
+      .int('a whole number from 1 to 4000')
+      .min(1, 'a whole number from 1 to 4000')
+      .max(4000, 'a whole number from 1 to 4000'),
+    default: 1000,
+    placeholder: 'N',
+    help: 'most instances at a time',
+  },
+  'limits.boot_seconds': {
+    schema: z.coerce.number('seconds from 1 to 600').min(1, 'seconds from 1 to 600').max(600, 'seconds from 1 to 600'),
+    default: 120,
+    placeholder: 'SECONDS',
+    help: 'how long a boot may take until the agent answers',
+  },
+} as const satisfies Record<string, { schema: z.ZodType; default: string | number; placeholder: string; help: string }>;
+
+export type SettingKey = keyof typeof SETTINGS;
+export const SETTING_KEYS = Object.keys(SETTINGS) as SettingKey[];
+
+/** The effective configuration, by key. */
+export type Settings = { readonly [Key in SettingKey]: z.output<(typeof SETTINGS)[Key]['schema']> };
+
+export const environmentVariable = (key: SettingKey): string => `OFFSHOOT_${key.replace('.', '_').toUpperCase()}`;
+export const flagName = (key: SettingKey): string => `--${key.replace(/[._]/g, '-')}`;

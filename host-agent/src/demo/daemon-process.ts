@@ -1,0 +1,75 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { SettingKey } from '../config/settings.js';
+
+const main = fileURLToPath(new URL('../main.js', import.meta.url));
+
+export interface DaemonOptions {
+  readonly settings: Partial<Record<SettingKey, string>>;
+  /** Program and arguments the daemon is started through, such as `unshare --net`. */
+  readonly through?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** An offshootd of our own, for the demo, the bench and the tests. */
+export class DaemonProcess implements AsyncDisposable {
+  private constructor(
+    private readonly child: ChildProcess,
+    /** What it serves on, as the command line's `--host` takes it. */
+    readonly address: string,
+    private readonly output: string[],
+  ) {}
+
+  /** Starts a daemon and resolves when it serves. @throws with everything it said when it ends before that */
+  static async start({ settings, through = [], environment = {} }: DaemonOptions): Promise<DaemonProcess> {
+    const flags = Object.entries(settings).map(([key, value]) => `--${key.replace(/[._]/g, '-')}=${value}`);
+    const [program = process.execPath, ...rest] = [...through, process.execPath, main, ...flags];
+    const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
+    const output: string[] = [];
+    child.stderr.on('data', (data: Buffer) => output.push(data.toString()));
+    const ended = new Promise<never>((_, reject) => {
+      child.once('error', reject);
+      child.once('close', () => {
+        reject(new Error(`the daemon ended before it was ready: ${output.join('\n').trim()}`));
+      });
+    });
+    const ready = new Promise<string>((resolve) => {
+      // Read for as long as it lives: a full pipe would stop the daemon.
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        output.push(line);
+        const address = readyAddress(line);
+        if (address !== undefined) resolve(address);
+      });
+    });
+    return new DaemonProcess(child, await Promise.race([ready, ended]), output);
+  }
+
+  /** What it logged and wrote to stderr so far. */
+  get log(): string {
+    return this.output.join('\n');
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  /** Ends the daemon and waits for it; VMs run on. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const closed = once(this.child, 'close');
+    this.child.kill(signal);
+    await closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+function readyAddress(line: string): string | undefined {
+  if (!line.includes('"msg":"ready"')) return undefined;
+  const { address } = JSON.parse(line) as { address?: unknown };
+  return typeof address === 'string' ? address : undefined;
+}

@@ -1,0 +1,35 @@
+import { InvalidState } from '@offshoot/shared/errors.js';
+import { describe, expect, it } from 'vitest';
+import { ALLOWED_STATES, TRANSITIONS, assertAllowed, type InstanceCall, type InstanceState } from './instance-state.js';
+
+const STATES: readonly InstanceState[] = ['CREATING', 'RUNNING', 'STANDBY', 'STOPPED', 'FAILED'];
+
+/** The specification once more, as what each call may be answered in each state. */
+const EXPECTED: Readonly<Record<InstanceCall, string>> = {
+  //           CREATING RUNNING STANDBY STOPPED FAILED
+  standby: '-       yes     -       -       -',
+  restore: '-       -       yes     -       -',
+  fork: '-       -       yes     -       -',
+  stop: '-       yes     yes     -       yes',
+  delete: '-       -       yes     yes     yes',
+  forceDelete: '-       yes     yes     yes     yes',
+};
+
+describe.each(Object.entries(EXPECTED))('%s', (call, row) => {
+  const answers = row.split(/ +/);
+  it.each(STATES.map((state, i) => [state, answers[i]!] as const))('of an instance that is %s: %s', (state, answer) => {
+    const ask = (): void => {
+      assertAllowed(call as InstanceCall, 'vm', state);
+    };
+    if (answer === 'yes') expect(ask).not.toThrow();
+    else {
+      expect(ask).toThrow(InvalidState);
+      expect(ask).toThrow(ALLOWED_STATES[call as InstanceCall].hint);
+    }
+  });
+});
+
+it('an instance that is deleted comes back from nowhere, and a stopped one stays stopped', () => {
+  expect(TRANSITIONS.STOPPED).toEqual([]);
+  expect(Object.values(TRANSITIONS).flat()).not.toContain('CREATING');
+});

@@ -1,0 +1,59 @@
+import { Corrupt, Unreachable } from '@offshoot/shared/errors.js';
+import type { VmExit } from '../../ports/driver.js';
+import type { QmpClient } from './qmp-client.js';
+import type { QemuProcess } from './qemu-process.js';
+
+/**
+ * Loads device state from the inherited descriptor `state` into a VMM started with `-incoming defer`. The end is told by the
+ * MIGRATION event (capability `events`). On failure QEMU up to 9.0 exits, later ones do so unless told otherwise; either way
+ * its log has the reason.
+ * @throws Corrupt when the stream cannot be loaded
+ */
+export async function loadState({ qmp, exited }: QemuProcess, state: number, signal?: AbortSignal): Promise<void> {
+  const loaded = migrationCompleted(qmp, signal);
+  try {
+    const capabilities = [{ capability: 'events', state: true }];
+    // Not one after the other: QEMU carries commands out in order, and each answer awaited costs a round trip.
+    await Promise.all([
+      qmp.run('migrate-set-capabilities', { capabilities }, signal),
+      qmp.run('migrate-incoming', { uri: `fd:${String(state)}` }, signal),
+      loaded,
+    ]);
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error;
+    throw notLoaded(await exited, error);
+  }
+}
+
+function migrationCompleted(qmp: QmpClient, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error): void => {
+      subscription[Symbol.dispose]();
+      signal?.removeEventListener('abort', onAbort);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    const onAbort = (): void => {
+      const reason: unknown = signal?.reason;
+      settle(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
+    };
+    const subscription = qmp.onEvent(({ name, data }) => {
+      if (name !== 'MIGRATION') return;
+      if (data.status === 'completed') settle();
+      if (data.status === 'failed') settle(hungUp('QEMU could not load the device state'));
+    });
+    signal?.addEventListener('abort', onAbort);
+    void qmp.closed.then(() => {
+      settle(hungUp('QEMU hung up while it loaded the device state'));
+    });
+  });
+}
+
+const hungUp = (message: string): Unreachable => new Unreachable(message, { reason: 'VMM_GONE' });
+
+const notLoaded = (exit: VmExit, cause: unknown): Corrupt =>
+  new Corrupt(`QEMU could not load the device state: ${exit.logTail || 'it wrote nothing to its log'}`, {
+    reason: 'STATE_NOT_LOADED',
+    metadata: { logTail: exit.logTail },
+    cause,
+  });

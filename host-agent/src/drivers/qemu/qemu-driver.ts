@@ -1,0 +1,268 @@
+import { open, rm } from 'node:fs/promises';
+import { AlreadyExists, Timeout, Unreachable, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
+import type { Logger } from 'pino';
+import { DRIVER_CAPABILITIES, type DriverCapabilities } from '../../domain/driver-capabilities.js';
+import type { VmmProcess } from '../../domain/instance.js';
+import { identifyFile, type FileIdentity } from '../../os/file-mappings.js';
+import { isAlive, killProcess } from '../../os/process-identity.js';
+import type {
+  DriverStatus,
+  HypervisorDriver,
+  LaunchSpec,
+  MachineSpec,
+  RestoreSpec,
+  RestoreTimings,
+  Vm,
+} from '../../ports/driver.js';
+import { exitOfAdopted } from './adopted-exit.js';
+import { checkMemory, checkSameMachine, checkState } from './capture-check.js';
+import { INCOMING_ARGUMENTS, kernelArguments, machineArguments } from './command-line.js';
+import { cpuModelFor } from './cpu-model.js';
+import { inspectInstallation, type Accelerator, type MachineFacts, type QemuInstallation } from './installation.js';
+import { probeKvm } from './kvm-probe.js';
+import { loadState } from './load-state.js';
+import { qmpSocket, removeSockets, startQemu, vmmLog, type QemuProcess } from './qemu-process.js';
+import { QemuVm } from './qemu-vm.js';
+import { QmpClient } from './qmp-client.js';
+import { factsOf } from './running-machine.js';
+
+export interface QemuDriverOptions {
+  /** Name on the PATH, or a path. */
+  readonly binary?: string;
+  readonly accelerator: 'auto' | Accelerator;
+  readonly logger: Logger;
+  /** Where the answer of the KVM probe is kept. */
+  readonly scratchDirectory: string;
+}
+
+/** A VMM takes commands 0.03 s after its start, 1 s on a crowded host; later than this it never will. */
+const START_LIMIT_MS = 30_000;
+
+const NO_CAPABILITIES: DriverCapabilities = { snapshot: false, fork: false, mailbox: false, memoryCow: false };
+
+interface Found {
+  readonly status: DriverStatus;
+  readonly usable?: { readonly installation: QemuInstallation; readonly facts: MachineFacts };
+}
+
+/** QEMU: RAM in one file, device state by `xen-save-devices-state`, clones by private mappings of that file. */
+export class QemuDriver implements HypervisorDriver {
+  readonly name = 'qemu';
+  private readonly binary: string;
+  private looking: { readonly by: AbortSignal | undefined; readonly found: Promise<Found> } | undefined;
+
+  constructor(private readonly options: QemuDriverOptions) {
+    this.binary = options.binary ?? 'qemu-system-x86_64';
+  }
+
+  async probe(signal?: AbortSignal): Promise<DriverStatus> {
+    return (await this.look(signal)).status;
+  }
+
+  async launch(spec: LaunchSpec, signal?: AbortSignal): Promise<Vm> {
+    const { installation, facts } = await this.usable(signal);
+    const memory = await createMemoryFile(spec.memoryFile, spec.memoryBytes);
+    try {
+      const vmm = await withStartLimit(signal, (limited) =>
+        startQemu(
+          {
+            binary: installation.binary,
+            spec,
+            arguments: (inherited) => [
+              ...machineArguments(facts, spec, inherited, { share: true }),
+              ...kernelArguments(spec),
+            ],
+          },
+          limited,
+        ),
+      );
+      return this.vmOf(vmm, spec, memory, false, { facts, installation });
+    } catch (error) {
+      await rm(spec.memoryFile, { force: true });
+      throw error;
+    }
+  }
+
+  async restore(spec: RestoreSpec, signal?: AbortSignal): Promise<{ vm: Vm; timings: RestoreTimings }> {
+    const { installation, facts } = await this.usable(signal);
+    checkSameMachine(spec.capture, facts);
+    const memory = await checkMemory(spec);
+    await using state = await open(spec.stateFile, 'r');
+    await checkState(state, spec.stateFile, spec.capture.stateSha256);
+    return await withStartLimit(signal, async (limited) => {
+      const started = performance.now();
+      let stateNumber = -1;
+      const vmm = await startQemu(
+        {
+          binary: installation.binary,
+          spec,
+          stateDescriptor: state.fd,
+          arguments: (inherited) => {
+            stateNumber = inherited.state;
+            return [...machineArguments(facts, spec, inherited, { share: false }), ...INCOMING_ARGUMENTS];
+          },
+        },
+        limited,
+      );
+      const spawned = performance.now();
+      try {
+        await loadState(vmm, stateNumber, limited);
+        const loaded = performance.now();
+        const vm = this.vmOf(vmm, spec, memory, true, { facts, installation });
+        return { vm, timings: { spawnMs: spawned - started, loadMs: loaded - spawned } };
+      } catch (error) {
+        await end(vmm, spec);
+        throw error;
+      }
+    });
+  }
+
+  async adopt(process: VmmProcess, spec: Omit<MachineSpec, 'nic'>, signal?: AbortSignal): Promise<Vm | undefined> {
+    if (!isAlive(process)) {
+      removeSockets(spec);
+      return undefined;
+    }
+    const { usable } = await this.look(signal);
+    return withStartLimit(signal, async (limited) => {
+      let qmp: QmpClient;
+      try {
+        qmp = await QmpClient.connect(qmpSocket(spec), limited);
+      } catch (error) {
+        if (isAlive(process)) throw error;
+        removeSockets(spec);
+        return undefined; // it ended while it was being looked at
+      }
+      try {
+        const facts = await factsOf(process, qmp, limited);
+        const exited = exitOfAdopted(process, qmp, vmmLog(spec));
+        const memory = await identifyFile(spec.memoryFile);
+        const captureUnsupported = usable?.installation.captureUnsupported ?? '';
+        this.options.logger.debug({ pid: process.pid }, 'VMM adopted');
+        const release = (): void => undefined; // no child of ours
+        return new QemuVm({ process, exited, qmp, spec, facts, memory, captureUnsupported, release });
+      } catch (error) {
+        qmp.close();
+        throw error;
+      }
+    });
+  }
+
+  private vmOf(
+    vmm: QemuProcess,
+    spec: MachineSpec,
+    memory: FileIdentity,
+    privateMemory: boolean,
+    { facts, installation }: NonNullable<Found['usable']>,
+  ): Vm {
+    const process = { ...vmm.identity, privateMemory };
+    this.options.logger.debug({ pid: process.pid, directory: spec.directory, privateMemory }, 'VMM started');
+    return new QemuVm({
+      process,
+      exited: vmm.exited,
+      qmp: vmm.qmp,
+      spec,
+      facts,
+      memory,
+      captureUnsupported: installation.captureUnsupported,
+      release: () => {
+        vmm.release();
+      },
+    });
+  }
+
+  private async usable(signal?: AbortSignal): Promise<NonNullable<Found['usable']>> {
+    const { usable, status } = await this.look(signal);
+    if (usable !== undefined) return usable;
+    throw new Unsupported(`driver qemu is not available: ${status.unavailableReason}`, {
+      reason: 'DRIVER_UNAVAILABLE',
+      metadata: { driver: 'qemu' },
+    });
+  }
+
+  /** Looks once for all callers; a look that was cancelled by one of them did not count. */
+  private async look(signal?: AbortSignal): Promise<Found> {
+    this.looking ??= { by: signal, found: this.lookAnew(signal) };
+    const { looking } = this;
+    try {
+      return await looking.found;
+    } catch (error) {
+      if (this.looking === looking) this.looking = undefined;
+      signal?.throwIfAborted();
+      if (looking.by?.aborted === true) return this.look(signal);
+      throw error;
+    }
+  }
+
+  private async lookAnew(signal?: AbortSignal): Promise<Found> {
+    const { accelerator: wanted, scratchDirectory, logger } = this.options;
+    const unavailable = (reason: string, version = ''): Found => ({
+      status: {
+        name: this.name,
+        available: false,
+        unavailableReason: reason,
+        version,
+        accelerator: '',
+        acceleratorReason: '',
+        capabilities: NO_CAPABILITIES,
+      },
+    });
+    let installation: QemuInstallation;
+    try {
+      installation = await withStartLimit(signal, (limited) => inspectInstallation(this.binary, limited));
+    } catch (error) {
+      if (!(error instanceof Unsupported)) throw error;
+      return unavailable(error.message);
+    }
+    const noKvm = wanted === 'tcg' ? 'tcg is configured' : await this.whyNoKvm(installation, scratchDirectory, signal);
+    if (wanted === 'kvm' && noKvm !== '') return unavailable(noKvm, installation.version);
+    const accelerator: Accelerator = noKvm === '' ? 'kvm' : 'tcg';
+    if (accelerator === 'tcg' && wanted === 'auto') logger.warn({ reason: noKvm }, 'VMs run on software emulation');
+    const { version, machineType, captureUnsupported } = installation;
+    const facts = { version, machineType, accelerator, ...(await cpuModelFor(accelerator)) };
+    const capabilities = captureUnsupported === '' ? DRIVER_CAPABILITIES.qemu : NO_CAPABILITIES;
+    const status = { name: this.name, available: true, unavailableReason: '', version, accelerator, capabilities } as const;
+    return { status: { ...status, acceleratorReason: noKvm }, usable: { installation, facts } };
+  }
+
+  private async whyNoKvm(installation: QemuInstallation, scratchDirectory: string, signal?: AbortSignal): Promise<string> {
+    try {
+      return await probeKvm({ ...installation, scratchDirectory }, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      return `the KVM probe could not be made: ${messageOf(error)}`;
+    }
+  }
+}
+
+/** RAM of a new VM: zeros, all holes. A file that was there could hold another guest's mailboxes. */
+async function createMemoryFile(path: string, bytes: number): Promise<FileIdentity> {
+  try {
+    await using file = await open(path, 'wx', 0o600);
+    await file.truncate(bytes);
+    return await identifyFile(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+    throw new AlreadyExists(`memory file ${path} exists`, { reason: 'MEMORY_FILE_EXISTS', cause: error });
+  }
+}
+
+async function end(vmm: QemuProcess, spec: MachineSpec): Promise<void> {
+  killProcess(vmm.identity);
+  await vmm.exited;
+  vmm.qmp.close();
+  removeSockets(spec);
+}
+
+async function withStartLimit<T>(signal: AbortSignal | undefined, work: (limited: AbortSignal) => Promise<T>): Promise<T> {
+  const limit = AbortSignal.timeout(START_LIMIT_MS);
+  try {
+    return await work(signal === undefined ? limit : AbortSignal.any([signal, limit]));
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!limit.aborted || error instanceof Unreachable) throw error;
+    throw new Timeout(`QEMU did not take commands within ${String(START_LIMIT_MS / 1000)} s`, {
+      reason: 'VMM_START_TIMEOUT',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,52 @@
+import { PassThrough } from 'node:stream';
+import type {
+  ImageServiceServer,
+  ImportImageRequest,
+  ImportImageResponse,
+} from '@offshoot/proto/generated/offshoot/v1/image_service.js';
+import { InvalidInput } from '@offshoot/shared/errors.js';
+import type { ImageOperations } from '../app/commands.js';
+import type { CallRunner } from './call-runner.js';
+import { toImageMessage } from './image-message.js';
+import { quoted } from './violations.js';
+
+const MAX_SOURCE_LENGTH = 4096;
+
+/** offshoot.v1.ImageService. */
+export function imageService(images: ImageOperations, run: CallRunner): ImageServiceServer {
+  async function* importImage(request: ImportImageRequest, signal: AbortSignal): AsyncGenerator<ImportImageResponse> {
+    const { source } = request;
+    if (source === '' || source.length > MAX_SOURCE_LENGTH)
+      throw InvalidInput.field('source', `must name an image to import, such as "default", got ${quoted(source)}`);
+    // The queue between a callback and a client that reads at its own pace.
+    const events = new PassThrough({ objectMode: true });
+    const push = (event: ImportImageResponse['event']): void => {
+      if (events.writable) events.write(event);
+    };
+    const over = images
+      .import(
+        source,
+        (progress) => {
+          push({ $case: 'progress', progress: { ...progress } });
+        },
+        signal,
+      )
+      .then(
+        (image) => {
+          push({ $case: 'image', image: toImageMessage(image) });
+          events.end();
+        },
+        (error: unknown) => events.destroy(error instanceof Error ? error : new Error(String(error))),
+      );
+    try {
+      for await (const event of events as AsyncIterable<ImportImageResponse['event']>) yield { event };
+    } finally {
+      await over; // an import that was given up is over only when it has cleaned up
+    }
+  }
+
+  return {
+    importImage: run.stream('changes', importImage),
+    listImages: run.unary('reads', async () => ({ images: (await images.list()).map(toImageMessage) })),
+  };
+}

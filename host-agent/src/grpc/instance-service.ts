@@ -1,0 +1,73 @@
+import type {
+  InstanceServiceServer,
+  StreamLogsRequest,
+  StreamLogsResponse,
+} from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import type { InstanceOperations } from '../app/commands.js';
+import type { Instance } from '../domain/instance.js';
+import type { CallRunner } from './call-runner.js';
+import { toForkMessage } from './fork-message.js';
+import { toInstanceMessage, toMailboxMessage } from './instance-message.js';
+import {
+  parseCreate,
+  parseFork,
+  parseInstance,
+  parseList,
+  parseLogs,
+  parseStandby,
+  parseStop,
+} from './instance-requests.js';
+import { toDuration } from './proto-duration.js';
+
+/** Largest piece of a log in one message; a client's default limit is 4 MiB. */
+const LOG_CHUNK_BYTES = 256 * 1024;
+
+/** offshoot.v1.InstanceService: parse, call, convert. */
+export function instanceService(instances: InstanceOperations, run: CallRunner): InstanceServiceServer {
+  const message = (instance: Instance) => toInstanceMessage(instance, instances.directoryOf(instance));
+
+  async function* streamLogs(request: StreamLogsRequest, signal: AbortSignal): AsyncGenerator<StreamLogsResponse> {
+    const { instance, source, follow } = parseLogs(request);
+    for await (const data of instances.logs(instance, source, follow, signal))
+      for (let offset = 0; offset < data.length; offset += LOG_CHUNK_BYTES)
+        yield { data: data.subarray(offset, offset + LOG_CHUNK_BYTES) };
+  }
+
+  return {
+    createInstance: run.unary('changes', async (request, signal) => {
+      const { instance, bootMs } = await instances.create(parseCreate(request), signal);
+      return { instance: message(instance), bootTime: toDuration(bootMs) };
+    }),
+    getInstance: run.unary('reads', async (request, signal) => {
+      const reference = parseInstance(request);
+      if (!request.includeMailboxes) return { instance: message(instances.get(reference)), mailboxes: [] };
+      const { instance, mailboxes } = await instances.mailboxesOf(reference, signal);
+      return { instance: message(instance), mailboxes: mailboxes.map(toMailboxMessage) };
+    }),
+    listInstances: run.unary('reads', (request) => {
+      const page = instances.list(parseList(request));
+      return { instances: page.instances.map(message), nextPageToken: page.nextPageToken };
+    }),
+    standbyInstance: run.unary('changes', async (request, signal) => {
+      const { instance, captureMs } = await instances.standby(parseStandby(request), signal);
+      return { instance: message(instance), captureTime: toDuration(captureMs) };
+    }),
+    restoreInstance: run.unary('changes', async (request, signal) => {
+      const { instance, restoreMs } = await instances.restore(parseInstance(request), signal);
+      return { instance: message(instance), restoreTime: toDuration(restoreMs) };
+    }),
+    forkInstance: run.unary('changes', async (request, signal) => {
+      const result = await instances.fork(parseFork(request), signal);
+      return toForkMessage(result, instances.directoryOf(result.instance));
+    }),
+    stopInstance: run.unary('changes', async (request, signal) => {
+      const { instance, graceMs } = parseStop(request);
+      return { instance: message(await instances.stop(instance, graceMs, signal)) };
+    }),
+    deleteInstance: run.unary('changes', async (request, signal) => {
+      await instances.delete(parseInstance(request), request.force, signal);
+      return {};
+    }),
+    streamLogs: run.stream('reads', streamLogs),
+  };
+}

@@ -1,0 +1,359 @@
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, type Server as SocketServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { Server, ServerCredentials, status, type ServerWritableStream } from '@grpc/grpc-js';
+import {
+  GuestServiceService,
+  type GuestServiceServer,
+  type RegisterMailboxRequest,
+  type RegisterMailboxResponse,
+  type RegisteredMailbox,
+  type StreamWorkloadOutputRequest,
+  type StreamWorkloadOutputResponse,
+} from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
+import { SessionStream } from '@offshoot/shared/channel/session-stream.js';
+import { NO_SESSION, WireDecoder, encodeData, encodeSync, newSessionId } from '@offshoot/shared/channel/wire.js';
+import pino from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { GuestLink } from '../ports/guest-link.js';
+import { GrpcGuestLinkFactory } from './grpc-guest-link.js';
+
+const BOOT_ID = '14a126f3-0c33-47d1-8a26-569f9738cd9b';
+const soon = () => AbortSignal.timeout(10_000);
+
+const task = (changes: Partial<RegisteredMailbox> = {}): RegisteredMailbox => ({
+  name: 'task',
+  tokenFingerprint: '0123456789abcdef',
+  nonce: 1n,
+  segmentAddresses: [4096n],
+  state: 1,
+  ...changes,
+});
+
+/** The guest's end: gRPC of grpc-js on sessions of the real wire, behind a Unix socket as a hypervisor has it. */
+class Guest {
+  readonly server: SocketServer;
+  socket: Socket | undefined;
+  connections = 0;
+  syncs: string[] = [];
+  /** What is answered to a sync; nothing when it is false. */
+  answers: (session: string) => boolean = () => true;
+  mailboxes: RegisteredMailbox[] = [];
+  readonly output: string[] = [];
+  readonly registrations = new Set<ServerWritableStream<RegisterMailboxRequest, RegisterMailboxResponse>>();
+  readonly outputs = new Set<ServerWritableStream<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>>();
+  readonly calls: string[] = [];
+  private readonly injector;
+  private readonly grpc = new Server();
+
+  constructor(readonly path: string) {
+    const service: GuestServiceServer = {
+      hello: (_, callback) => {
+        callback(null, {
+          agentVersion: '1.0.0',
+          bootId: BOOT_ID,
+          kernelRelease: '6.1.0',
+          mailboxes: this.mailboxes,
+        });
+      },
+      registerMailbox: (call) => {
+        this.registrations.add(call);
+        call.write({ mailboxes: this.mailboxes });
+      },
+      reconfigureNetwork: (call, callback) => {
+        this.calls.push(`network ${call.request.mac}`);
+        callback(null, {});
+      },
+      startWorkload: (call, callback) => {
+        if (call.request.argv[0] === 'refused')
+          callback({ code: status.FAILED_PRECONDITION, details: 'a workload is running already' });
+        else if (call.request.argv[0] !== 'silent') callback(null, { pid: 77 });
+      },
+      streamWorkloadOutput: (call) => {
+        this.outputs.add(call);
+        this.calls.push(`output from ${String(call.request.fromOffset)}`);
+      },
+      shutdown: (_, callback) => {
+        callback(null, {});
+      },
+    };
+    this.grpc.addService(GuestServiceService, service);
+    this.injector = this.grpc.createConnectionInjector(ServerCredentials.createInsecure());
+    this.server = createServer((socket) => {
+      this.accept(socket);
+    });
+  }
+
+  write(bytes: Buffer): void {
+    this.socket?.write(bytes);
+  }
+
+  close(): void {
+    this.socket?.destroy();
+    this.server.close();
+    this.injector.destroy();
+    this.grpc.forceShutdown();
+  }
+
+  private accept(socket: Socket): void {
+    this.connections += 1;
+    this.socket = socket;
+    let stream: SessionStream | undefined;
+    const decoder = new WireDecoder({
+      onSync: (session) => {
+        this.syncs.push(session);
+        this.server.emit('sync', session);
+        stream?.destroy();
+        stream = undefined;
+        if (!this.answers(session)) return;
+        socket.write(encodeSync(session));
+        stream = new SessionStream({
+          write: (buffers, done) => socket.write(Buffer.concat(buffers), done),
+          pauseReading: () => socket.pause(),
+          resumeReading: () => socket.resume(),
+        });
+        stream.on('error', () => undefined);
+        this.injector.injectConnection(stream);
+      },
+      onData: (payload) => stream?.receive(payload),
+      onEnd: () => stream?.receiveEnd(),
+      onCorrupt: () => undefined,
+    });
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => {
+      decoder.push(chunk);
+    });
+  }
+}
+
+describe('the link to a guest', () => {
+  let directory: string;
+  let guest: Guest;
+  let link: GuestLink | undefined;
+  let output: [number, string][];
+  let mailboxChanges: string[][];
+  let heard: () => void;
+  let alive: boolean;
+
+  const dial = async (): Promise<Duplex> => {
+    if (!alive) throw new Error('the VMM is gone');
+    const socket = connect(guest.path);
+    await once(socket, 'connect');
+    return socket;
+  };
+
+  /** Waits until `done` holds, looked at whenever the host hears something. */
+  const until = (done: () => boolean): Promise<void> =>
+    new Promise((resolve) => {
+      heard = () => {
+        if (done()) resolve();
+      };
+      heard();
+    });
+
+  const open = async (workloadLogOffset = 0): Promise<GuestLink> => {
+    const factory = new GrpcGuestLinkFactory({ hostVersion: '1.0.0', logger: pino({ level: 'silent' }) });
+    link = await factory.open(
+      { dial, workloadLogOffset, logName: 'test' },
+      {
+        onMailboxes: (mailboxes) => {
+          mailboxChanges.push(mailboxes.map(({ name }) => name));
+          heard();
+        },
+        onWorkloadOutput: (offset, data) => {
+          output.push([offset, data.toString()]);
+          heard();
+        },
+      },
+    );
+    return link;
+  };
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'offshoot-link-'));
+    guest = new Guest(join(directory, 'guest.sock'));
+    guest.server.listen(guest.path);
+    await once(guest.server, 'listening');
+    [output, mailboxChanges, alive] = [[], [], true];
+    heard = () => undefined;
+  });
+
+  afterEach(async () => {
+    await link?.close();
+    link = undefined;
+    guest.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  it('says hello and hears of mailboxes and of each change', async () => {
+    guest.mailboxes = [task()];
+    const opened = await open();
+    expect(opened.mailboxes()).toBeUndefined();
+    expect(await opened.hello(soon())).toEqual({ version: '1.0.0', bootId: BOOT_ID, kernelRelease: '6.1.0' });
+    await opened.waitForMailboxes(['task'], soon());
+    await until(() => guest.registrations.size === 1);
+    const waiting = opened.waitForMailboxes(['task', 'other'], soon());
+    for (const call of guest.registrations)
+      call.write({ mailboxes: [task(), task({ name: 'other', segmentAddresses: [8192n] })] });
+    await waiting;
+    expect(opened.mailboxes()?.map(({ name }) => name)).toEqual(['task', 'other']);
+  });
+
+  it('names the mailboxes that are armed when those wanted are not', async () => {
+    guest.mailboxes = [task(), task({ name: 'spent', segmentAddresses: [8192n], state: 3 })];
+    const opened = await open();
+    await opened.hello(soon());
+    await expect(opened.waitForMailboxes(['nope'], AbortSignal.timeout(50))).rejects.toMatchObject({
+      kind: 'Timeout',
+      metadata: { wanted: 'nope', armed: 'task' },
+    });
+  });
+
+  it('hands on workload output from the offset it was given and resumes behind what it has', async () => {
+    const opened = await open(100);
+    await opened.hello(soon());
+    await until(() => guest.calls.includes('output from 100'));
+    for (const call of guest.outputs) call.write({ offset: 100n, data: Buffer.from('hello') });
+    await until(() => output.length === 1);
+    opened.wake();
+    await until(() => mailboxChanges.length >= 4);
+    expect([output, opened.workloadLogOffset]).toEqual([[[100, 'hello']], 105]);
+    expect(guest.calls).toContain('output from 105');
+  });
+
+  it('writes the marker of a new session before wake returns', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    const before = guest.syncs.length;
+    const sync = once(guest.server, 'sync');
+    opened.wake();
+    await sync;
+    expect(guest.syncs.length).toBe(before + 1);
+    expect(new Set(guest.syncs).size).toBe(guest.syncs.length);
+  });
+
+  it('discards the second half of whatever an earlier host was told', async () => {
+    guest.answers = (session) => {
+      guest.write(Buffer.concat(encodeData(Buffer.alloc(200, 'stale'))).subarray(7));
+      guest.write(encodeSync(newSessionId())); // the answer to a sync of that earlier host
+      guest.write(Buffer.concat(encodeData(Buffer.from('PRI * HTTP/2.0'))));
+      return session !== '';
+    };
+    const opened = await open();
+    expect((await opened.hello(soon())).bootId).toBe(BOOT_ID);
+  });
+
+  it('asks again when a sync is not answered within a second', async () => {
+    guest.answers = () => guest.syncs.length > 1;
+    const opened = await open();
+    await opened.hello(soon());
+    expect(guest.syncs.length).toBe(2);
+  });
+
+  it('begins a session when an agent that just started asks for one', async () => {
+    guest.answers = () => guest.syncs.length > 1;
+    const opened = await open();
+    await once(guest.server, 'sync');
+    guest.write(encodeSync(NO_SESSION));
+    await opened.hello(soon());
+  });
+
+  it('dials again when the channel breaks and goes on', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    const again = once(guest.server, 'sync');
+    guest.socket?.destroy();
+    await again;
+    await opened.reconfigureNetwork(
+      { slot: 1, mac: '02:00:00:00:00:01', ipv4: '10.0.0.2', prefixLength: 24, gateway: '10.0.0.1' },
+      soon(),
+    );
+    expect([guest.connections, guest.calls.at(-1)]).toEqual([2, 'network 02:00:00:00:00:01']);
+  });
+
+  it('ends quietly when the VMM is gone, and whoever waits hears that', async () => {
+    guest.answers = () => false;
+    const opened = await open();
+    const hello = expect(opened.hello(soon())).rejects.toMatchObject({ kind: 'Unreachable', reason: 'GUEST_GONE' });
+    const mailboxes = expect(opened.waitForMailboxes(['x'], soon())).rejects.toMatchObject({ kind: 'Unreachable' });
+    await once(guest.server, 'sync');
+    alive = false;
+    guest.socket?.destroy();
+    await Promise.all([hello, mailboxes]);
+  });
+
+  it('cannot be opened where nothing answers', async () => {
+    alive = false;
+    await expect(open()).rejects.toMatchObject({ kind: 'Unreachable', reason: 'GUEST_CHANNEL' });
+  });
+
+  it('gives a silent agent up when the signal ends', async () => {
+    guest.answers = () => false;
+    const opened = await open();
+    await expect(opened.hello(AbortSignal.timeout(50))).rejects.toMatchObject({ kind: 'Timeout' });
+  });
+
+  it('passes on what the guest refuses, and its pid otherwise', async () => {
+    const opened = await open();
+    const workload = { env: {}, workingDirectory: '', files: [] };
+    await expect(opened.startWorkload({ ...workload, argv: ['refused'] }, soon())).rejects.toMatchObject({
+      kind: 'InvalidState',
+      message: expect.stringContaining('a workload is running already') as string,
+    });
+    expect(await opened.startWorkload({ ...workload, argv: ['true'] }, soon())).toBe(77);
+    await opened.shutdown(soon());
+  });
+
+  it('gives a call up with the signal, and loses only the call', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    const workload = { argv: ['silent'], env: {}, workingDirectory: '', files: [] };
+    await expect(opened.startWorkload(workload, AbortSignal.timeout(50))).rejects.toMatchObject({ kind: 'Aborted' });
+    expect(await opened.startWorkload({ ...workload, argv: ['true'] }, soon())).toBe(77);
+  });
+
+  it('fails a call whose session is superseded', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    const call = opened.startWorkload({ argv: ['silent'], env: {}, workingDirectory: '', files: [] }, soon());
+    const refused = expect(call).rejects.toMatchObject({ kind: 'Unreachable' });
+    opened.wake();
+    await refused;
+  });
+
+  it('takes nothing of a nonsensical set of mailboxes and begins anew', async () => {
+    guest.mailboxes = [task({ segmentAddresses: [4097n] })];
+    const opened = await open();
+    const again = until(() => mailboxChanges.length > 0);
+    await once(guest.server, 'sync');
+    guest.mailboxes = [task()];
+    await opened.hello(soon());
+    await again;
+    expect(mailboxChanges.every((names) => names.join() === 'task')).toBe(true);
+  });
+
+  it('survives a guest that speaks neither the wire nor HTTP/2', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    guest.answers = (session) => {
+      guest.answers = () => true;
+      guest.write(encodeSync(session));
+      guest.write(Buffer.concat([...encodeData(Buffer.alloc(5000, 0xff)), Buffer.alloc(100, 0x7f)]));
+      return false;
+    };
+    opened.wake();
+    await once(guest.server, 'sync');
+    expect(await opened.startWorkload({ argv: ['true'], env: {}, workingDirectory: '', files: [] }, soon())).toBe(77);
+  });
+
+  it('refuses everything once closed', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    await opened.close();
+    opened.wake();
+    await expect(opened.hello(soon())).rejects.toMatchObject({ reason: 'GUEST_LINK_CLOSED' });
+  });
+});

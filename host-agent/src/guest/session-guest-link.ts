@@ -1,0 +1,232 @@
+import { GuestServiceService as Guest } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
+import type { SessionStream } from '@offshoot/shared/channel/session-stream.js';
+import { Timeout, Unreachable, messageOf, type OffshootError } from '@offshoot/shared/errors.js';
+import type { Logger } from 'pino';
+import type { AgentInfo, RegisteredMailbox } from '../domain/instance.js';
+import type { NetworkIdentity } from '../domain/network-identity.js';
+import type { GuestEvents, GuestLink, WorkloadSpec } from '../ports/guest-link.js';
+import { parseHello, parseMailboxes, parseOutputOffset } from './guest-answers.js';
+import { GuestRpc } from './guest-rpc.js';
+import type { SessionChannel, SessionChannelEvents } from './session-channel.js';
+
+/** An agent under emulation loads gRPC before it can answer the first time: seconds, not milliseconds. */
+const HELLO_TIMEOUT_MS = 20_000;
+/** Pause before the next session after one that failed; doubles up to the maximum while none succeeds. */
+const FIRST_PAUSE_MS = 1000;
+const MAX_PAUSE_MS = 30_000;
+
+/** {@link GuestLink} over a {@link SessionChannel}; opened by GrpcGuestLinkFactory. */
+export class SessionGuestLink implements GuestLink, SessionChannelEvents {
+  private info: AgentInfo | undefined;
+  private registered: readonly RegisteredMailbox[] | undefined;
+  /** The session in use; undefined until its agent has said hello. */
+  private rpc: GuestRpc | undefined;
+  private current: GuestRpc | undefined;
+  private offset: number;
+  private gone: Unreachable | undefined;
+  private pauseMs = FIRST_PAUSE_MS;
+  private readonly waiting = new Set<() => void>();
+  private channel: SessionChannel | undefined;
+
+  constructor(
+    private readonly hostVersion: string,
+    workloadLogOffset: number,
+    private readonly events: GuestEvents,
+    private readonly logger: Logger,
+  ) {
+    this.offset = workloadLogOffset;
+  }
+
+  /** Connects and begins the first session. Rejects with what the dialler rejects with. */
+  async open(channel: SessionChannel, signal?: AbortSignal): Promise<void> {
+    this.channel = channel;
+    await channel.open(signal);
+  }
+
+  hello(signal: AbortSignal): Promise<AgentInfo> {
+    return this.until(
+      () => this.info,
+      signal,
+      () => new Timeout('the guest agent did not answer in time', { reason: 'AGENT_SILENT' }),
+    );
+  }
+
+  wake(): void {
+    this.channel?.beginSession();
+  }
+
+  mailboxes(): readonly RegisteredMailbox[] | undefined {
+    return this.registered;
+  }
+
+  async waitForMailboxes(names: readonly string[], signal: AbortSignal): Promise<void> {
+    const armed = (): string[] =>
+      (this.registered ?? []).filter(({ state }) => state === 'armed').map(({ name }) => name);
+    await this.until(
+      () => {
+        const present = armed();
+        return names.every((name) => present.includes(name)) ? true : undefined;
+      },
+      signal,
+      () => {
+        const present = armed().join(', ');
+        return new Timeout(`mailboxes not armed in time: wanted ${names.join(', ')}; armed: ${present || 'none'}`, {
+          reason: 'MAILBOX_NOT_ARMED',
+          metadata: { wanted: names.join(','), armed: armed().join(',') },
+        });
+      },
+    );
+  }
+
+  async reconfigureNetwork(identity: NetworkIdentity, signal: AbortSignal): Promise<void> {
+    const { mac, ipv4, prefixLength, gateway } = identity;
+    const rpc = await this.ready(signal);
+    await rpc.unary(Guest.reconfigureNetwork, { mac, ipv4, prefixLength, gateway }, signal);
+  }
+
+  async startWorkload(workload: WorkloadSpec, signal: AbortSignal): Promise<number> {
+    const rpc = await this.ready(signal);
+    const answer = await rpc.unary(
+      Guest.startWorkload,
+      {
+        argv: [...workload.argv],
+        env: { ...workload.env },
+        workingDirectory: workload.workingDirectory,
+        files: workload.files.map((file) => ({ ...file })),
+      },
+      signal,
+    );
+    return answer.pid;
+  }
+
+  async shutdown(signal: AbortSignal): Promise<void> {
+    const rpc = await this.ready(signal);
+    await rpc.unary(Guest.shutdown, {}, signal);
+  }
+
+  get workloadLogOffset(): number {
+    return this.offset;
+  }
+
+  close(): Promise<void> {
+    this.end(new Unreachable('the link to the guest is closed', { reason: 'GUEST_LINK_CLOSED' }));
+    this.channel?.close();
+    return Promise.resolve();
+  }
+
+  onSession(stream: SessionStream): void {
+    const rpc = new GuestRpc(stream);
+    this.current = rpc;
+    void this.serve(rpc).catch((error: unknown) => {
+      if (this.current !== rpc) return; // lost for another reason, which was dealt with
+      this.logger.warn({ reason: messageOf(error) }, 'guest session given up');
+      this.channel?.restart(messageOf(error), this.pauseMs);
+      this.pauseMs = Math.min(2 * this.pauseMs, MAX_PAUSE_MS);
+    });
+  }
+
+  onLost(reason: string): void {
+    this.logger.debug({ reason }, 'guest session over');
+    const rpc = this.current;
+    this.current = undefined;
+    this.rpc = undefined;
+    rpc?.[Symbol.dispose]();
+  }
+
+  onGone(cause: unknown): void {
+    this.end(new Unreachable('the VM is gone', { reason: 'GUEST_GONE', cause }));
+  }
+
+  /** The life of one session; rejects when it is over. */
+  private async serve(rpc: GuestRpc): Promise<never> {
+    const hello = await rpc.unary(
+      Guest.hello,
+      { hostVersion: this.hostVersion },
+      AbortSignal.timeout(HELLO_TIMEOUT_MS),
+    );
+    const info = parseHello(hello);
+    const mailboxes = parseMailboxes(hello.mailboxes);
+    if (this.current !== rpc) throw new Unreachable('superseded', { reason: 'GUEST_CALL_CUT' });
+    this.info = info;
+    this.rpc = rpc;
+    this.takeMailboxes(mailboxes);
+    const over = new AbortController();
+    const registrations = rpc.stream(Guest.registerMailbox, {}, over.signal, (message) => {
+      if (this.current !== rpc) return;
+      this.takeMailboxes(parseMailboxes(message.mailboxes));
+      this.pauseMs = FIRST_PAUSE_MS;
+    });
+    const output = rpc.stream(
+      Guest.streamWorkloadOutput,
+      { fromOffset: BigInt(this.offset) },
+      over.signal,
+      ({ offset, data }) => {
+        if (this.current !== rpc) return;
+        const at = parseOutputOffset(offset, data.length, this.offset);
+        this.offset = at + data.length;
+        this.events.onWorkloadOutput(at, data);
+      },
+    );
+    try {
+      await Promise.race([registrations, output, rpc.closed]);
+      throw new Unreachable('the agent ended a standing call', { reason: 'GUEST_CALL_CUT' });
+    } finally {
+      over.abort();
+      await Promise.allSettled([registrations, output]);
+    }
+  }
+
+  private takeMailboxes(mailboxes: readonly RegisteredMailbox[]): void {
+    this.registered = mailboxes;
+    this.events.onMailboxes(mailboxes);
+    this.changed();
+  }
+
+  private ready(signal: AbortSignal): Promise<GuestRpc> {
+    return this.until(
+      () => this.rpc,
+      signal,
+      () => new Timeout('the guest agent did not answer in time', { reason: 'AGENT_SILENT' }),
+    );
+  }
+
+  private end(error: Unreachable): void {
+    this.gone ??= error;
+    this.changed();
+  }
+
+  private changed(): void {
+    for (const look of [...this.waiting]) look();
+  }
+
+  /** Waits until `probe` finds something; looked at after every change. */
+  private until<T>(probe: () => T | undefined, signal: AbortSignal, onTimeout: () => OffshootError): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void): void => {
+        this.waiting.delete(look);
+        signal.removeEventListener('abort', look);
+        act();
+      };
+      const look = (): void => {
+        const found = probe();
+        const gone = this.gone;
+        if (gone !== undefined) {
+          settle(() => {
+            reject(gone);
+          });
+        } else if (found !== undefined) {
+          settle(() => {
+            resolve(found);
+          });
+        } else if (signal.aborted) {
+          settle(() => {
+            reject(onTimeout());
+          });
+        }
+      };
+      this.waiting.add(look);
+      signal.addEventListener('abort', look);
+      look();
+    });
+  }
+}

@@ -1,0 +1,18 @@
+/** What the default image's kernel is told; drivers add what belongs to their machine, instances their identity. */
+export const KERNEL_PARAMETERS = [
+  'root=/dev/vda',
+  'rw',
+  'console=ttyS0',
+  // Each line on an emulated serial port costs milliseconds.
+  'quiet',
+  // The network card is eth0 whatever slot it is in.
+  'net.ifnames=0',
+  // Guests are isolated from each other by the hypervisor; inside one there is one tenant.
+  'mitigations=off',
+  // Node asks for random bytes at its start; without trust in the processor's the kernel lets it wait.
+  'random.trust_cpu=on',
+  // The self-tests of ciphers take 0.8 s of an emulated processor.
+  'cryptomgr.notests',
+  // A kernel panic ends the VM (the VMM does not reboot), so that it is seen at once.
+  'panic=-1',
+].join(' ');

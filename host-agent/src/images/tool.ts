@@ -1,0 +1,99 @@
+import { execa } from 'execa';
+import { Aborted, Capacity, Corrupt, OffshootError, Unsupported } from '@offshoot/shared/errors.js';
+
+/** Programs the image build runs, and the Debian and Ubuntu package each is in. */
+export const PACKAGE_OF_TOOL = {
+  'apt-cache': 'apt',
+  'apt-get': 'apt',
+  debugfs: 'e2fsprogs',
+  depmod: 'kmod',
+  dpkg: 'dpkg',
+  'dpkg-deb': 'dpkg',
+  e2fsck: 'e2fsprogs',
+  ldd: 'libc-bin',
+  'mkfs.ext4': 'e2fsprogs',
+  modprobe: 'kmod',
+  strip: 'binutils',
+  xz: 'xz-utils',
+  zstd: 'zstd',
+} as const;
+
+export type ToolName = keyof typeof PACKAGE_OF_TOOL;
+
+export interface ToolOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface ToolOutput {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * A program ended otherwise than with 0, for callers that know what a particular status means; for all others what it was
+ * given, or what is installed, is not as it must be.
+ */
+export class ToolFailure extends Corrupt {
+  constructor(
+    readonly tool: string,
+    readonly exitCode: number | undefined,
+    /** Whole. */
+    readonly stderr: string,
+  ) {
+    super(`${tool} ended with ${describeEnd(exitCode)}: ${lastLines(stderr)}`, {
+      reason: 'TOOL_FAILED',
+      metadata: { tool, exit_code: String(exitCode ?? '') },
+    });
+  }
+}
+
+/**
+ * Runs a program to its end. The signal ends it.
+ * @throws Unsupported (TOOL_MISSING) naming the package, Capacity for a full disk, Aborted, else ToolFailure
+ */
+export async function runTool(tool: ToolName, args: readonly string[], options: ToolOptions = {}): Promise<ToolOutput> {
+  return runProgram(tool, args, options, PACKAGE_OF_TOOL[tool]);
+}
+
+/** As {@link runTool} for a program by its path. */
+export async function runProgram(
+  program: string,
+  args: readonly string[],
+  { signal, cwd, env }: ToolOptions = {},
+  packageName?: string,
+): Promise<ToolOutput> {
+  const result = await execa(program, args, {
+    ...(signal && { cancelSignal: signal }),
+    ...(cwd !== undefined && { cwd }),
+    // Ordinary users have no sbin in their PATH, where mkfs.ext4 and depmod are. Messages are parsed: C locale.
+    env: { ...env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` },
+    stdin: 'ignore',
+    maxBuffer: 64 * 2 ** 20,
+    reject: false,
+  });
+  if (!result.failed) return { stdout: result.stdout, stderr: result.stderr };
+  const { stderr, exitCode, shortMessage, cause } = result;
+  if (signal?.aborted === true) throw abortedBy(signal);
+  if (result.code === 'ENOENT' && packageName !== undefined)
+    throw new Unsupported(`${program} is not installed: install the package ${packageName} (make setup does)`, {
+      reason: 'TOOL_MISSING',
+      metadata: { tool: program, package: packageName },
+      cause,
+    });
+  if (/No space left on device|Disk quota exceeded/.test(stderr))
+    throw new Capacity(`the disk is full: ${program}: ${lastLines(stderr)}`, { reason: 'DISK_FULL', cause });
+  throw new ToolFailure(program, exitCode, stderr === '' ? (shortMessage ?? '') : stderr);
+}
+
+/** What to throw for a signal that has fired: its reason when that is one of ours (a deadline), else Aborted. */
+export function abortedBy(signal: AbortSignal): OffshootError {
+  if (signal.reason instanceof OffshootError) return signal.reason;
+  return new Aborted('the image import was cancelled', { reason: 'CANCELLED', cause: signal.reason });
+}
+
+const describeEnd = (exitCode: number | undefined): string =>
+  exitCode === undefined ? 'a signal' : `status ${String(exitCode)}`;
+
+const lastLines = (text: string): string => text.trimEnd().split('\n').slice(-5).join('; ');

@@ -1,0 +1,167 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { OffshootError, messageOf } from '@offshoot/shared/errors.js';
+import { Command } from 'commander';
+import { pino, type Logger } from 'pino';
+import { HostService } from './app/host-service.js';
+import { ImageService } from './app/image-service.js';
+import { InstanceService } from './app/instance-service.js';
+import { UndoStack } from './app/undo-stack.js';
+import type { Dependencies } from './app/dependencies.js';
+import { DEFAULT_FILE, loadSettings, type LoadedSettings } from './config/load-settings.js';
+import { SETTINGS, SETTING_KEYS, flagName, type SettingKey } from './config/settings.js';
+import { QemuDriver } from './drivers/qemu/qemu-driver.js';
+import { startGrpcServer } from './grpc/server.js';
+import { GrpcGuestLinkFactory } from './guest/grpc-guest-link.js';
+import { LocalImageStore } from './images/local-image-store.js';
+import { openUdpAckListener } from './mailbox/udp-ack-listener.js';
+import { openNetwork } from './network/open-network.js';
+import { ProcOrphans } from './os/proc-orphans.js';
+import { StatePaths } from './paths.js';
+import { InstanceDirectories } from './state/instance-directories.js';
+import { SqliteInstanceStore } from './state/sqlite-instance-store.js';
+import { StateDirectory } from './state/state-directory.js';
+import { Qcow2Disks } from './storage/qcow2-disks.js';
+import { VERSION } from './version.js';
+
+/** The repository, or wherever the package was unpacked: proto/, images/ and guest-agent/ stand beside host-agent/. */
+const installation = fileURLToPath(new URL('../../', import.meta.url));
+
+/** At shutdown: calls under way may finish or be undone within the first, everything ends within the second; milliseconds. */
+const SHUTDOWN_GRACE_MS = 8000;
+const SHUTDOWN_LIMIT_MS = 10_000;
+
+async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void> {
+  const paths = new StatePaths(settings.state_dir);
+  using stateDirectory = await StateDirectory.open(paths);
+  void stateDirectory;
+  // What is opened is closed in reverse order, at shutdown as well as when a later step of the start fails.
+  await using opened = new UndoStack(logger);
+  const store = new SqliteInstanceStore(paths.database);
+  opened.push('close state', () => {
+    store.close();
+  });
+  const network = await openNetwork({
+    mode: settings['network.mode'],
+    subnet: settings['network.subnet'],
+    stateDirectory: paths.root,
+    logger: logger.child({ component: 'network' }),
+  });
+  opened.push('take the network down', () => network.close({ inUse: store.count(['RUNNING']) > 0 }));
+  const acks = await openUdpAckListener({
+    address: network.status.ackBindAddress,
+    logger: logger.child({ component: 'acks' }),
+  });
+  opened.push('close ack socket', () => acks.close());
+  await network.openAckPort(acks.port);
+  const dependencies: Dependencies = {
+    version: VERSION,
+    paths,
+    store,
+    files: new InstanceDirectories(paths),
+    drivers: new Map([
+      [
+        'qemu',
+        new QemuDriver({
+          binary: settings['qemu.binary'],
+          accelerator: settings['qemu.accelerator'],
+          scratchDirectory: paths.root,
+          logger: logger.child({ component: 'qemu' }),
+        }),
+      ],
+    ]),
+    defaultDriver: 'qemu',
+    network,
+    images: new LocalImageStore({
+      imagesDirectory: settings.images_dir === '' ? paths.images : settings.images_dir,
+      cacheDirectory: join(settings.images_dir === '' ? paths.root : settings.images_dir, '.cache'),
+      assetsDirectory: join(installation, 'images'),
+      agentBundle: join(installation, 'guest-agent/dist/bundle'),
+      logger: logger.child({ component: 'images' }),
+    }),
+    disks: new Qcow2Disks(),
+    orphans: new ProcOrphans(),
+    guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
+    acks,
+    limits: { instances: settings['limits.instances'], bootMs: settings['limits.boot_seconds'] * 1000 },
+    logger,
+  };
+  const instances = new InstanceService(dependencies);
+  opened.push('let go of VMs', () => instances.close());
+  await instances.recover();
+
+  if (settings.listen.startsWith('unix://'))
+    await mkdir(dirname(settings.listen.slice('unix://'.length)), { recursive: true, mode: 0o755 });
+  const server = await startGrpcServer({
+    listen: settings.listen,
+    instances,
+    host: new HostService(dependencies),
+    images: new ImageService(dependencies.images),
+    protoDirectory: join(installation, 'proto'),
+    logger,
+    version: VERSION,
+  });
+  opened.push('stop serving', () => server.close(SHUTDOWN_GRACE_MS));
+  // At every log level: whoever started the daemon waits for this line.
+  logger
+    .child({}, { level: 'info' })
+    .info({ address: server.address, state_dir: paths.root, network: network.status.mode }, 'ready');
+
+  logger.info({ signal: await terminationSignal() }, 'stopping; VMs run on');
+  setTimeout(() => {
+    logger.error('shutdown took too long');
+    process.exit(1);
+  }, SHUTDOWN_LIMIT_MS).unref();
+}
+
+function terminationSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+  });
+}
+
+/** The flag's value by setting, as commander names it: `--network-mode` -> networkMode. */
+function givenFlags(options: Readonly<Record<string, string | undefined>>): Partial<Record<SettingKey, string>> {
+  const flags: Partial<Record<SettingKey, string>> = {};
+  for (const key of SETTING_KEYS) {
+    const value = options[key.replace(/[._]([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    if (value !== undefined) flags[key] = value;
+  }
+  return flags;
+}
+
+function load(command: Command): LoadedSettings {
+  const options = command.optsWithGlobals<Record<string, string | undefined>>();
+  return loadSettings({ file: options['config'], environment: process.env, flags: givenFlags(options) });
+}
+
+const program = new Command('offshootd')
+  .description('Boots, parks and forks micro-VMs, and serves the API for it.')
+  .version(VERSION)
+  .option('--config <FILE>', `configuration file, YAML or JSON (default: ${DEFAULT_FILE}, where it is there)`);
+for (const key of SETTING_KEYS) {
+  const { placeholder, help, default: value } = SETTINGS[key];
+  program.option(`${flagName(key)} <${placeholder}>`, `${help} (default: ${value})`);
+}
+program.action(async () => {
+  const loaded = load(program);
+  await serve(loaded, pino({ name: 'offshootd', level: loaded.settings.log_level }));
+});
+program
+  .command('config')
+  .description('the configuration')
+  .command('show')
+  .description('print the effective one, and where each value comes from')
+  .action((_options: unknown, command: Command) => {
+    const { settings, sources } = load(command);
+    for (const key of SETTING_KEYS) console.log(`${key}: ${settings[key]}  # ${sources[key]}`);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(`offshootd: ${error instanceof OffshootError ? error.message : messageOf(error)}`);
+  if (!(error instanceof OffshootError)) console.error(error);
+  process.exitCode = error instanceof OffshootError && error.kind === 'InvalidInput' ? 2 : 1;
+}

@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf } from '@offshoot/shared/errors.js';
+import type { InstanceId } from '../domain/ids.js';
+import type { FileStamp, Instance } from '../domain/instance.js';
+import { replaceFile, syncDirectory } from '../os/durable-file.js';
+import type { StatePaths } from '../paths.js';
+import type { InstanceFiles } from '../ports/instance-files.js';
+
+/** A folder under this prefix is being removed. */
+const TRASH = '.trash-';
+
+/** Instances as folders under `instances/`, each with a record that describes it. */
+export class InstanceDirectories implements InstanceFiles {
+  constructor(private readonly paths: StatePaths) {}
+
+  async create(instance: Instance): Promise<void> {
+    const paths = this.paths.instance(instance.id);
+    await mkdir(paths.root, { mode: 0o700 });
+    await Promise.all([mkdir(paths.run, { mode: 0o700 }), mkdir(paths.logs, { mode: 0o700 })]);
+    await this.save(instance, { durable: false });
+  }
+
+  async exists(id: InstanceId): Promise<boolean> {
+    try {
+      return (await stat(this.paths.instance(id).root)).isDirectory();
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  async save(instance: Instance, options: { durable: boolean }): Promise<void> {
+    await replaceFile(this.paths.instance(instance.id).record, `${JSON.stringify(instance, null, 2)}\n`, options);
+  }
+
+  async remove(id: InstanceId): Promise<void> {
+    const trash = join(this.paths.instances, `${TRASH}${id}-${randomUUID()}`);
+    try {
+      await rename(this.paths.instance(id).root, trash);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return;
+      throw error;
+    }
+    await rm(trash, { recursive: true, force: true });
+  }
+
+  async shareMemory(source: InstanceId, fork: InstanceId): Promise<void> {
+    await link(this.paths.instance(source).memory, this.paths.instance(fork).memory);
+  }
+
+  async adoptNextMemory(id: InstanceId): Promise<void> {
+    const paths = this.paths.instance(id);
+    await rename(paths.nextMemory, paths.memory);
+    await syncDirectory(paths.root);
+  }
+
+  async dropCapture(id: InstanceId): Promise<void> {
+    const paths = this.paths.instance(id);
+    for (const path of [paths.deviceState, paths.mailboxIndex, paths.nextMemory, paths.memory])
+      await rm(path, { force: true });
+  }
+
+  async stampOf(path: string): Promise<FileStamp> {
+    const { size, mtimeNs, ino } = await stat(path, { bigint: true });
+    return { size: Number(size), mtimeNs: String(mtimeNs), inode: String(ino) };
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const removed: string[] = [];
+    for (const name of await readdir(this.paths.instances)) {
+      const directory = join(this.paths.instances, name);
+      if (known.has(name)) {
+        for (const file of await readdir(directory))
+          if (file.endsWith('.tmp')) await rm(join(directory, file), { force: true });
+        continue;
+      }
+      await rm(directory, { recursive: true, force: true });
+      removed.push(name);
+    }
+    return removed;
+  }
+}

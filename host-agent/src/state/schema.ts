@@ -1,0 +1,27 @@
+import { Corrupt } from '@offshoot/shared/errors.js';
+import type { Database } from 'better-sqlite3';
+
+/** One entry a version; version N is reached by running the first N. Never edit one that was released: add. */
+const MIGRATIONS: readonly string[] = [
+  `CREATE TABLE instances (
+     id     TEXT PRIMARY KEY,
+     name   TEXT NOT NULL UNIQUE,
+     state  TEXT NOT NULL,
+     slot   INTEGER NOT NULL UNIQUE,
+     record TEXT NOT NULL
+   ) STRICT`,
+];
+
+/** Brings the database to this version's schema. @throws Corrupt when a newer version wrote it */
+export function migrate(database: Database): void {
+  const version = database.pragma('user_version', { simple: true }) as number;
+  if (version > MIGRATIONS.length)
+    throw new Corrupt(
+      `the state database has schema version ${String(version)}, this daemon knows up to ${String(MIGRATIONS.length)}: use the version that wrote it, or a newer one`,
+      { reason: 'STATE_DATABASE_TOO_NEW' },
+    );
+  database.transaction(() => {
+    for (const statement of MIGRATIONS.slice(version)) database.exec(statement);
+    database.pragma(`user_version = ${String(MIGRATIONS.length)}`);
+  })();
+}

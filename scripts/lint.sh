@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Everything that is checked without running: types, ESLint, format, arrows between modules, proto style, stubs current.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '== %s\n' "$1"; }
+
+step 'types'
+npx tsc -b
+step 'eslint'
+npx eslint --max-warnings 0 .
+step 'format'
+npx prettier --check --log-level warn .
+step 'arrows'
+npx depcruise --config .dependency-cruiser.cjs proto/src shared/src host-agent/src guest-agent/src
+step 'proto style'
+npm run --silent lint --workspace @offshoot/proto
+step 'stubs are current'
+bash scripts/check-stubs.sh
+echo 'lint: clean'
