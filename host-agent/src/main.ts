@@ -34,8 +34,7 @@ const SHUTDOWN_LIMIT_MS = 10_000;
 
 async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void> {
   const paths = new StatePaths(settings.state_dir);
-  using stateDirectory = await StateDirectory.open(paths);
-  void stateDirectory;
+  using _stateDirectory = await StateDirectory.open(paths);
   // What is opened is closed in reverse order, at shutdown as well as when a later step of the start fails.
   await using opened = new UndoStack(logger);
   const store = new SqliteInstanceStore(paths.database);
@@ -133,7 +132,7 @@ function givenFlags(options: Readonly<Record<string, string | undefined>>): Part
 
 function load(command: Command): LoadedSettings {
   const options = command.optsWithGlobals<Record<string, string | undefined>>();
-  return loadSettings({ file: options['config'], environment: process.env, flags: givenFlags(options) });
+  return loadSettings({ file: options.config, environment: process.env, flags: givenFlags(options) });
 }
 
 const program = new Command('offshootd')

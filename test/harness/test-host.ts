@@ -1,7 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DaemonClient } from '@offshoot/host-agent/cli/daemon-client.js';
@@ -21,15 +18,18 @@ import {
   type ForkInstanceResponse,
   type GetInstanceResponse,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
-import type { Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
+import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { IMAGES } from './build-image.js';
+import { TestMachine, isRoot, type MachineTraces } from './test-machine.js';
 
-const isRoot = process.geteuid?.() === 0;
 const guestPrograms = fileURLToPath(new URL('../guest/', import.meta.url));
 
-type Partially<T> = {
-  [P in keyof T]?: T[P] extends readonly unknown[] | bigint | string | number | boolean | undefined ? T[P] : T[P];
-};
+type Partially<T> = { [Field in keyof T]?: T[Field] };
+
+/** What there is of instances, on the machine and in the daemon's books. */
+export interface Traces extends MachineTraces {
+  readonly rows: readonly string[];
+}
 
 export interface TestHostOptions {
   readonly settings?: Partial<Record<SettingKey, string>>;
@@ -46,30 +46,25 @@ export class TestHost implements AsyncDisposable {
   private clientOf: DaemonClient | undefined;
 
   private constructor(
-    readonly root: string,
-    readonly namespace: string | undefined,
+    /** What of the machine is this host's. */
+    readonly machine: TestMachine,
     private readonly options: TestHostOptions,
   ) {}
 
   static async start(options: TestHostOptions = {}): Promise<TestHost> {
-    const root = mkdtempSync(join(tmpdir(), 'offshoot-test-'));
-    const namespace = isRoot ? `ofs-${randomBytes(4).toString('hex')}` : undefined;
-    if (namespace !== undefined) {
-      execFileSync('ip', ['netns', 'add', namespace]);
-      execFileSync('ip', ['-n', namespace, 'link', 'set', 'lo', 'up']);
-    }
-    const host = new TestHost(root, namespace, options);
+    const machine = TestMachine.create();
     try {
+      const host = new TestHost(machine, options);
       await host.startDaemon();
       return host;
     } catch (error) {
-      host.removeTraces();
+      machine.remove();
       throw error;
     }
   }
 
-  get stateDirectory(): string {
-    return join(this.root, 'state');
+  get root(): string {
+    return this.machine.root;
   }
 
   get socket(): string {
@@ -92,26 +87,22 @@ export class TestHost implements AsyncDisposable {
 
   async startDaemon(): Promise<void> {
     this.daemonProcess = await this.spawnDaemon();
+    if (this.options.stateBytes !== undefined) this.machine.seeThrough(this.daemonProcess.pid);
     this.clientOf = new DaemonClient(this.daemonProcess.address, new AbortController().signal);
   }
 
   /** One more daemon on the same directory; `startDaemon` has been there before. */
   spawnDaemon(settings: Partial<Record<SettingKey, string>> = {}): Promise<DaemonProcess> {
-    const { stateBytes } = this.options;
-    const mount = `mkdir -p ${this.stateDirectory} && mount -t tmpfs -o size=${String(stateBytes ?? 0)} tmpfs ${this.stateDirectory} && exec "$@"`;
     return DaemonProcess.start({
       settings: {
-        state_dir: this.stateDirectory,
+        state_dir: this.machine.stateDirectory,
         images_dir: IMAGES,
         listen: `unix://${this.socket}`,
         ...(isRoot ? {} : { 'network.mode': 'user' }),
         ...this.options.settings,
         ...settings,
       },
-      through: [
-        ...(this.namespace === undefined ? [] : ['ip', 'netns', 'exec', this.namespace]),
-        ...(stateBytes === undefined ? [] : ['unshare', '--mount', 'sh', '-c', mount, 'small-state']),
-      ],
+      through: this.machine.through(this.options.stateBytes),
     });
   }
 
@@ -120,11 +111,6 @@ export class TestHost implements AsyncDisposable {
     this.clientOf = undefined;
     await this.daemonProcess?.stop(signal);
     this.daemonProcess = undefined;
-  }
-
-  /** argv of a program in the daemon's network namespace. */
-  inNetwork(...argv: string[]): string[] {
-    return this.namespace === undefined ? argv : ['ip', 'netns', 'exec', this.namespace, ...argv];
   }
 
   create(request: Partially<CreateInstanceRequest>): Promise<CreateInstanceResponse> {
@@ -213,57 +199,33 @@ export class TestHost implements AsyncDisposable {
     throw new Error(`the log of ${instance} ended without the line`);
   }
 
+  /** Resolves once a call that is still under way has made its instance. */
+  async untilListed(name: string): Promise<void> {
+    while (!(await this.list()).some((instance) => instance.name === name));
+  }
+
+  /** Resolves once so many VMMs run, whoever owns them. */
+  async untilProcesses(count: number): Promise<void> {
+    while (this.machine.traces().processes < count) await this.list();
+  }
+
+  /** The instance, once it is in this state. */
+  async untilState(name: string, state: InstanceState): Promise<Instance> {
+    for (;;) {
+      const { instance } = await this.get(name);
+      if (instance!.state === state) return instance!;
+    }
+  }
+
+  /** Resolves once no instance is being made or unmade. */
+  async settled(): Promise<void> {
+    const creating = InstanceState.INSTANCE_STATE_CREATING;
+    while ((await this.list()).some(({ state }) => state === creating));
+  }
+
   /** Everything on the machine that belongs to an instance of this host: what a failed call must not add to. */
   async traces(): Promise<Traces> {
-    return {
-      rows: (await this.list()).map(({ name }) => name).sort(),
-      folders: this.stateFolders(),
-      processes: this.processes().length,
-      taps: this.taps(),
-    };
-  }
-
-  /** Folders of instances, the half-made and half-removed ones among them. */
-  private stateFolders(): number {
-    const folder =
-      this.options.stateBytes === undefined
-        ? this.stateDirectory
-        : `/proc/${String(this.daemon.pid)}/root${this.stateDirectory}`;
-    const instances = join(folder, 'instances');
-    return existsSync(instances) ? readdirSync(instances).length : 0;
-  }
-
-  /** Processes that work inside the state directory: VMMs. */
-  private processes(): number[] {
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .filter((pid) => {
-        try {
-          return readlinkSync(`/proc/${pid}/cwd`).startsWith(join(this.stateDirectory, 'instances'));
-        } catch {
-          return false;
-        }
-      })
-      .map(Number);
-  }
-
-  private taps(): number {
-    if (this.namespace === undefined) return 0;
-    const links = JSON.parse(execFileSync('ip', ['-n', this.namespace, '-j', '-d', 'link'], { encoding: 'utf8' })) as {
-      ifname: string;
-      linkinfo?: { info_kind?: string };
-    }[];
-    // The daemon keeps one of its own in the bridge, so that the bridge has a carrier before there are guests.
-    return links.filter(({ ifname, linkinfo }) => linkinfo?.info_kind === 'tun' && !ifname.startsWith('ofk-')).length;
-  }
-
-  /** Removes what this host made outside its instances; returns the VMMs that were still there. */
-  private removeTraces(): number[] {
-    const orphans = this.processes();
-    for (const pid of orphans) process.kill(pid, 'SIGKILL');
-    if (this.namespace !== undefined) execFileSync('ip', ['netns', 'del', this.namespace]);
-    rmSync(this.root, { recursive: true, force: true });
-    return orphans;
+    return { rows: (await this.list()).map(({ name }) => name).sort(), ...this.machine.traces() };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -271,33 +233,15 @@ export class TestHost implements AsyncDisposable {
     try {
       if (this.daemonProcess === undefined) await this.startDaemon();
       for (const { id } of await this.list()) await this.delete(id);
-      const { folders, processes, taps } = await this.traces();
+      const traces = this.machine.traces();
       await this.stopDaemon();
-      left = Object.entries({ folders, processes, taps, ...this.networkLeft() })
+      left = Object.entries({ ...traces, ...this.machine.networkLeft() })
         .filter(([, count]) => count > 0)
         .map(([what, count]) => `${String(count)} ${what}`);
     } finally {
       await this.stopDaemon('SIGKILL');
-      this.removeTraces();
+      this.machine.remove();
     }
     if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`);
   }
-
-  /** Bridges and tables that are still there after the daemon ended without instances. */
-  private networkLeft(): Record<string, number> {
-    if (this.namespace === undefined) return {};
-    const links = JSON.parse(
-      execFileSync('ip', ['-n', this.namespace, '-j', 'link'], { encoding: 'utf8' }),
-    ) as unknown[];
-    const [program = '', ...rest] = this.inNetwork('nft', 'list', 'tables');
-    const tables = execFileSync(program, rest, { encoding: 'utf8' }).split('\n').filter(Boolean);
-    return { links: links.length - 1, tables: tables.length };
-  }
-}
-
-export interface Traces {
-  readonly rows: readonly string[];
-  readonly folders: number;
-  readonly processes: number;
-  readonly taps: number;
 }

@@ -1,7 +1,9 @@
-import { appendFile, readFile, readdir, rm, stat, truncate, utimes } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { appendFile, copyFile, readFile, readdir, rm, stat, truncate, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Capture } from '../../host-agent/src/domain/instance.js';
+import { QmpClient } from '../../host-agent/src/drivers/qemu/qmp-client.js';
 import type { CaptureResult, LaunchSpec, Vm } from '../../host-agent/src/ports/driver.js';
 import { AlreadyExists, Corrupt, InvalidState, Unreachable, Unsupported } from '../../shared/src/errors.js';
 import { Lab, consoleSays, missingPrograms, openDescriptors, processesIn, recordOf, targetIn } from './lab.js';
@@ -86,7 +88,6 @@ describe.skipIf(missing !== '')(`QEMU driver: what goes wrong${missing && ` (ski
   it('refuses device state that was altered', async () => {
     const spec = await clone();
     const stateFile = join(spec.directory, 'altered-state');
-    const { copyFile } = await import('node:fs/promises');
     await copyFile(result.stateFile, stateFile);
     await appendFile(stateFile, 'x');
     await expect(lab.driver().restore({ ...spec, stateFile })).rejects.toThrow(Corrupt);
@@ -96,8 +97,6 @@ describe.skipIf(missing !== '')(`QEMU driver: what goes wrong${missing && ` (ski
   it('gives the reason of QEMU when the state, though unaltered, cannot be loaded', async () => {
     const spec = await clone();
     const stateFile = join(spec.directory, 'short-state');
-    const { copyFile } = await import('node:fs/promises');
-    const { createHash } = await import('node:crypto');
     await copyFile(result.stateFile, stateFile);
     await truncate(stateFile, 1000);
     const stateSha256 = createHash('sha256')
@@ -114,7 +113,6 @@ describe.skipIf(missing !== '')(`QEMU driver: what goes wrong${missing && ` (ski
 
   it('refuses memory that was cut off, touched or replaced', async () => {
     const spec = await clone();
-    const { copyFile } = await import('node:fs/promises');
     const memoryFile = join(spec.directory, 'memory');
     await copyFile(result.memoryFile, memoryFile);
     const { memoryStamp } = await recordOf({ ...result, memoryFile });
@@ -153,10 +151,8 @@ describe.skipIf(missing !== '')(`QEMU driver: what goes wrong${missing && ` (ski
     await expect(vm.capture(nowhere)).rejects.toThrow(/QEMU refused xen-save-devices-state/);
     expect(await readdir(spec.directory)).toEqual(before);
     await vm.detach();
-    const { QmpClient } = await import('../../host-agent/src/drivers/qemu/qmp-client.js');
-    const { z } = await import('zod');
     const qmp = await QmpClient.connect(join(spec.runDirectory, 'qmp.sock'));
-    expect(await qmp.execute('query-status', {}, z.looseObject({ status: z.string() }))).toMatchObject({
+    expect(await qmp.run('query-status')).toMatchObject({
       status: 'running',
     });
     qmp.close();

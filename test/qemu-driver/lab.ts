@@ -81,8 +81,12 @@ export class Lab implements AsyncDisposable {
 
   /** A new instance folder for a clone of what was captured. */
   async cloneSpec(name: string, base: LaunchSpec, capture: Capture, result: CaptureResult): Promise<RestoreSpec> {
-    const { kernel: _, ...spec } = await this.spec(name, base.memoryBytes / MIB);
-    return { ...spec, memoryFile: result.memoryFile, capture, stateFile: result.stateFile };
+    return {
+      ...(await this.spec(name, base.memoryBytes / MIB)),
+      memoryFile: result.memoryFile,
+      capture,
+      stateFile: result.stateFile,
+    };
   }
 
   keep<T extends Vm>(vm: T): T {

@@ -35,7 +35,7 @@ describe('make setup', () => {
     machine = mkdtempSync(join(tmpdir(), 'offshoot-setup-'));
     mkdirSync(join(machine, 'bin'));
     for (const tool of TOOLS) {
-      const found = (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, tool));
+      const found = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, tool));
       const path = found.find((candidate) => existsSync(candidate));
       if (path !== undefined) symlinkSync(path, join(machine, 'bin', tool));
     }

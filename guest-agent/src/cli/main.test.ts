@@ -51,8 +51,8 @@ describe('the command offshoot-guest', () => {
       env: { ...process.env, OFFSHOOT_GUEST_SOCKET: join(directory, socket) },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const [[code], stdout, stderr] = await Promise.all([once(child, 'close'), text(child.stdout), text(child.stderr)]);
-    return { code, stdout, stderr };
+    const [, stdout, stderr] = await Promise.all([once(child, 'close'), text(child.stdout), text(child.stderr)]);
+    return { code: child.exitCode, stdout, stderr };
   }
 
   it('arms, waits, acknowledges and disposes, each with code 0', async () => {

@@ -10,8 +10,7 @@ export async function deleteInstance(
   signal: AbortSignal,
 ): Promise<void> {
   const { id } = context.store.resolve(reference);
-  using lock = await context.locks.exclusive(id, signal);
-  void lock;
+  using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed(force ? 'forceDelete' : 'delete', instance.name, instance.state);
   const running = context.running.remove(id);

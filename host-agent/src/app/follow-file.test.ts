@@ -18,8 +18,8 @@ describe('following a log', () => {
     rmSync(directory, { recursive: true, force: true });
   });
   const next = async (stream: AsyncGenerator<Buffer>): Promise<string | undefined> => {
-    const { value, done } = await stream.next();
-    return done === true ? undefined : (value as Buffer).toString();
+    const result = await stream.next();
+    return result.done === true ? undefined : result.value.toString();
   };
 
   it('gives what is there and ends, when it is not to be followed', async () => {

@@ -25,8 +25,7 @@ export async function forkInstance(
 ): Promise<ForkResult> {
   const watch = new Stopwatch();
   const { id: sourceId } = context.store.resolve(command.source);
-  using lock = await context.locks.shared(sourceId, signal);
-  void lock;
+  using _lock = await context.locks.shared(sourceId, signal);
   const source = context.store.resolve(sourceId);
   assertAllowed('fork', source.name, source.state);
   assertCapability(source.driver, 'fork');

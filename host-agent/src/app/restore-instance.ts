@@ -17,8 +17,7 @@ export async function restoreInstance(
 ): Promise<{ instance: Instance; restoreMs: number }> {
   const started = performance.now();
   const { id } = context.store.resolve(reference);
-  using lock = await context.locks.exclusive(id, signal);
-  void lock;
+  using _lock = await context.locks.exclusive(id, signal);
   const parked = context.store.resolve(id);
   assertAllowed('restore', parked.name, parked.state);
   assertCapability(parked.driver, 'snapshot');

@@ -1,4 +1,5 @@
 import { InvalidState, Timeout, Unreachable } from '@offshoot/shared/errors.js';
+import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
 import type { StandbyInstanceCommand } from './commands.js';
@@ -17,13 +18,13 @@ export async function standbyInstance(
   // Without the lock: stopping or deleting the instance must not have to wait for a mailbox that is never armed.
   if (command.waitMailboxes.length > 0) await waitForMailboxes(context, command, signal);
 
-  using lock = await context.locks.exclusive(id, signal);
-  void lock;
+  using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('standby', instance.name, instance.state);
   assertCapability(instance.driver, 'snapshot');
   const running = runningVm(context, instance);
   const paths = context.paths.instance(id);
+  if (instance.agent !== undefined) await agentReady(running, signal);
 
   const result = await running.vm.capture({ stateFile: paths.deviceState, memoryFile: paths.nextMemory }, signal);
   // From here on the caller's signal is not asked any more: the capture is complete, and the state has to follow.
@@ -57,6 +58,23 @@ export async function standbyInstance(
   await closeLink(running);
   await running.vm.kill();
   return { instance: parked, captureMs: result.pauseMs };
+}
+
+/** How long a resumed agent may take to be back, in milliseconds; an agent that died must not keep its VM from being parked. */
+const AGENT_READY_MS = 2000;
+
+/**
+ * Waits until the agent has armed the mailbox that forks get their address through: just after a fork or restore it may
+ * not have come to that yet.
+ */
+async function agentReady({ link }: RunningInstance, signal: AbortSignal): Promise<void> {
+  const limit = AbortSignal.timeout(AGENT_READY_MS);
+  try {
+    await link.waitForMailboxes([NETWORK_MAILBOX], AbortSignal.any([signal, limit]));
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!limit.aborted && !(error instanceof Unreachable)) throw error;
+  }
 }
 
 async function waitForMailboxes(context: Context, command: StandbyInstanceCommand, signal: AbortSignal): Promise<void> {

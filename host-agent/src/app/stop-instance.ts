@@ -15,8 +15,7 @@ export async function stopInstance(
   signal: AbortSignal,
 ): Promise<Instance> {
   const { id } = context.store.resolve(reference);
-  using lock = await context.locks.exclusive(id, signal);
-  void lock;
+  using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('stop', instance.name, instance.state);
   // Taken out first: its end is wanted, not a failure.

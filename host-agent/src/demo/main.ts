@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { messageOf } from '@offshoot/shared/errors.js';
 import { GetHostRequest } from '@offshoot/proto/generated/offshoot/v1/host_service.js';
 import {
@@ -21,6 +22,9 @@ import { privateNetwork } from './private-network.js';
 import { TASKS, expectedAnswer } from './tasks.js';
 
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
+const { values: options } = parseArgs({
+  options: { worker: { type: 'string', default: join(repository, 'host-agent/demo/worker.cjs') } },
+});
 const PHASES = ['clone', 'spawn', 'load', 'patch', 'resume', 'ack'] as const;
 
 /** A spinner where there is a terminal, lines where not. */
@@ -95,7 +99,7 @@ function steps(client: DaemonClient, forks: Fork[]): Listr {
       {
         title: 'Boot a VM with a worker that arms the mailbox "task"',
         task: async (_, task) => {
-          const content = await readFile(join(repository, 'host-agent/demo/worker.cjs'));
+          const content = await readFile(options.worker);
           const { bootTime } = await client.unary(
             instances.createInstance.bind(instances),
             CreateInstanceRequest.fromPartial({

@@ -13,9 +13,9 @@ export interface RpcMethod<Request, Response> {
 
 /**
  * gRPC calls over one session's stream, spoken directly on node:http2. grpc-js takes no ready-made connection on the
- * client's side; leading it in through a private socket costs 2.0-2.8 ms of CPU for a session and its first call where
- * this costs 0.7-0.9 (measured, 200 sessions each), and leaves sockets to clean up. Retries, balancing and name
- * resolution, what grpc-js would add, have no use on a wire to one guest.
+ * client's side; leading it in through a private socket took 2.0-2.8 ms of CPU for a session and its first call where
+ * this took 0.7-0.9 (200 sessions, twice, client and server in one process), and leaves sockets to clean up. Retries,
+ * balancing and name resolution, what grpc-js would add, have no use on a wire to one guest.
  */
 export class GuestRpc implements Disposable {
   private readonly session: ClientHttp2Session;

@@ -36,7 +36,9 @@ export async function mappingsOf(pid: number, file: FileIdentity): Promise<FileM
   // btrfs and overlayfs show another device here than stat does: the device decides only where it is to be found at all.
   const device = deviceText(file.device);
   const ofDevice = ofInode.filter((entry) => entry.device === device);
-  return (ofDevice.length > 0 ? ofDevice : ofInode).map(({ mapping }) => mapping).sort((a, b) => a.fileOffset - b.fileOffset);
+  return (ofDevice.length > 0 ? ofDevice : ofInode)
+    .map(({ mapping }) => mapping)
+    .sort((a, b) => a.fileOffset - b.fileOffset);
 }
 
 function parseLine(line: string, inode: string): { device: string; mapping: FileMapping }[] {

@@ -93,7 +93,8 @@ export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 
 /** `address` is a whole sockaddr structure. */
-export const bind = (fd: number, address: Buffer): number => check('bind', raw.bind(fd, address, address.length) as number);
+export const bind = (fd: number, address: Buffer): number =>
+  check('bind', raw.bind(fd, address, address.length) as number);
 
 export const listen = (fd: number, backlog: number): number => check('listen', raw.listen(fd, backlog) as number);
 

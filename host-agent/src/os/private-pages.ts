@@ -81,7 +81,9 @@ function* privateRuns(pagemap: number, mapping: FileMapping): Generator<Omit<Fil
     if (runStart === undefined) return [];
     const start = runStart * PAGE_BYTES;
     runStart = undefined;
-    return [{ address: mapping.address + start, size: end * PAGE_BYTES - start, fileOffset: mapping.fileOffset + start }];
+    return [
+      { address: mapping.address + start, size: end * PAGE_BYTES - start, fileOffset: mapping.fileOffset + start },
+    ];
   };
   const entries = Buffer.alloc(ENTRIES_PER_READ * ENTRY_BYTES);
   const halves = new Uint32Array(entries.buffer, entries.byteOffset, ENTRIES_PER_READ * 2);
@@ -103,7 +105,7 @@ function* privateRuns(pagemap: number, mapping: FileMapping): Generator<Omit<Fil
 function copy(memory: number, address: number, output: number, fileOffset: number, bytes: Buffer): void {
   const read = readSync(memory, bytes, 0, bytes.length, address);
   if (read !== bytes.length) throw short('mem', address, read, bytes.length);
-  for (let done = 0; done < bytes.length; )
+  for (let done = 0; done < bytes.length;)
     done += writeSync(output, bytes, done, bytes.length - done, fileOffset + done);
 }
 

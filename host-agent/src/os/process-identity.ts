@@ -9,7 +9,7 @@ export interface ProcessIdentity {
   readonly startTime: string;
 }
 
-/** How long one wait occupies a thread of the pool; then it is asked whether anybody still cares. */
+/** How long one wait occupies a thread of the pool, whose end this process has to wait for before it can exit. */
 const POLL_SLICE_MS = 1000;
 
 /** Start time of a process; undefined when there is none with this number, or only its remains (a zombie). */
@@ -29,8 +29,8 @@ export function startTimeOf(pid: number): string | undefined {
 
 export const isAlive = ({ pid, startTime }: ProcessIdentity): boolean => startTimeOf(pid) === startTime;
 
-/** Settles when the process, a child or not, has ended. @throws the signal's reason when aborted first */
-export async function processEnded(identity: ProcessIdentity, signal?: AbortSignal): Promise<void> {
+/** Settles when the process, a child or not, has ended. */
+export async function processEnded(identity: ProcessIdentity): Promise<void> {
   let descriptor: number;
   try {
     descriptor = pidfdOpen(identity.pid);
@@ -41,7 +41,8 @@ export async function processEnded(identity: ProcessIdentity, signal?: AbortSign
   try {
     // Looked at with the descriptor open: from here on the number cannot come to mean another process unnoticed.
     if (!isAlive(identity)) return;
-    while (!(await pollReadable(descriptor, POLL_SLICE_MS))) signal?.throwIfAborted();
+    let ended = false;
+    while (!ended) ended = await pollReadable(descriptor, POLL_SLICE_MS);
   } finally {
     closeSync(descriptor);
   }

@@ -28,8 +28,9 @@ export class ProcessMemory implements GuestMemory {
   }
 
   async read(gpa: number, length: number): Promise<Buffer> {
+    const pieces = this.pieces(gpa, length);
     const bytes = Buffer.alloc(length);
-    for (const piece of this.pieces(gpa, length)) {
+    for (const piece of pieces) {
       const { bytesRead } = await this.access(this.file.read(bytes, piece.done, piece.length, piece.address));
       if (bytesRead !== piece.length) throw shortAccess('read', this.pid, piece.address, bytesRead, piece.length);
     }
@@ -39,12 +40,16 @@ export class ProcessMemory implements GuestMemory {
   async write(gpa: number, bytes: Buffer): Promise<void> {
     const pieces = this.pieces(gpa, bytes.length);
     if (pieces.some(({ isPrivate }) => !isPrivate))
-      throw new InvalidState(`the memory of process ${String(this.pid)} is shared with its file: a write would change what others map`, {
-        reason: 'MEMORY_NOT_PRIVATE',
-      });
+      throw new InvalidState(
+        `the memory of process ${String(this.pid)} is shared with its file: a write would change what others map`,
+        {
+          reason: 'MEMORY_NOT_PRIVATE',
+        },
+      );
     for (const piece of pieces) {
       const { bytesWritten } = await this.access(this.file.write(bytes, piece.done, piece.length, piece.address));
-      if (bytesWritten !== piece.length) throw shortAccess('write', this.pid, piece.address, bytesWritten, piece.length);
+      if (bytesWritten !== piece.length)
+        throw shortAccess('write', this.pid, piece.address, bytesWritten, piece.length);
     }
   }
 
@@ -55,7 +60,11 @@ export class ProcessMemory implements GuestMemory {
   private pieces(gpa: number, length: number): Piece[] {
     const region = this.regions.find((r) => gpa >= r.gpa && gpa + length <= r.gpa + r.size);
     if (region === undefined || !Number.isSafeInteger(gpa) || !Number.isSafeInteger(length) || length < 0)
-      throw InvalidInput.field('gpa', `${String(length)} bytes at ${String(gpa)} are not within guest RAM`, 'ADDRESS_OUTSIDE_RAM');
+      throw InvalidInput.field(
+        'gpa',
+        `${String(length)} bytes at ${String(gpa)} are not within guest RAM`,
+        'ADDRESS_OUTSIDE_RAM',
+      );
     return locate(this.mappings, region.fileOffset + gpa - region.gpa, length);
   }
 
@@ -79,11 +88,13 @@ interface Piece {
 /** A stretch of the file as stretches of the address space: the kernel may have split the mapping. */
 function locate(mappings: readonly FileMapping[], fileOffset: number, length: number): Piece[] {
   const pieces: Piece[] = [];
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const at = fileOffset + done;
     const mapping = mappings.find((m) => at >= m.fileOffset && at < m.fileOffset + m.size);
     if (mapping === undefined)
-      throw new Corrupt(`offset ${String(at)} of the memory file is not mapped by its VMM`, { reason: 'MEMORY_NOT_MAPPED' });
+      throw new Corrupt(`offset ${String(at)} of the memory file is not mapped by its VMM`, {
+        reason: 'MEMORY_NOT_MAPPED',
+      });
     const inside = at - mapping.fileOffset;
     const piece = Math.min(length - done, mapping.size - inside);
     pieces.push({ address: mapping.address + inside, length: piece, done, isPrivate: mapping.isPrivate });

@@ -1,4 +1,16 @@
-import { closeSync, constants, fchmodSync, fchownSync, fstatSync, ftruncateSync, futimesSync, openSync, readSync, statfsSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  ftruncateSync,
+  futimesSync,
+  openSync,
+  readSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Corrupt, Unsupported, errnoOf } from '@offshoot/shared/errors.js';
@@ -18,11 +30,14 @@ const SLICE_BYTES = 4 * 1024 * 1024;
 export class SparseCopyUnsupported extends Unsupported {
   constructor(path: string, cause: unknown) {
     const type = `0x${statfsSync(path).type.toString(16)}`;
-    super(`sparse-capable filesystem required: ${path} is on a filesystem (type ${type}) without SEEK_DATA and SEEK_HOLE`, {
-      reason: 'SPARSE_COPY_UNSUPPORTED',
-      metadata: { path, filesystemType: type },
-      cause,
-    });
+    super(
+      `sparse-capable filesystem required: ${path} is on a filesystem (type ${type}) without SEEK_DATA and SEEK_HOLE`,
+      {
+        reason: 'SPARSE_COPY_UNSUPPORTED',
+        metadata: { path, filesystemType: type },
+        cause,
+      },
+    );
   }
 }
 
@@ -52,7 +67,7 @@ export async function copyExtents(source: string, destination: string, signal?: 
     output = openSync(destination, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
     ftruncateSync(output, size);
     for (const { start, end } of extents(input, size, source))
-      for (let offset = start; offset < end; ) {
+      for (let offset = start; offset < end;) {
         signal?.throwIfAborted();
         offset += copySlice(input, output, offset, Math.min(SLICE_BYTES, end - offset), source);
         await nextTurn();
@@ -77,10 +92,13 @@ function copySlice(input: number, output: number, offset: number, length: number
     if (!NO_KERNEL_COPY.has(errnoOf(error) ?? '')) throw error;
     const slice = Buffer.allocUnsafe(Math.min(length, BUFFER_BYTES));
     copied = readSync(input, slice, 0, slice.length, offset);
-    for (let done = 0; done < copied; ) done += writeSync(output, slice, done, copied - done, offset + done);
+    for (let done = 0; done < copied;) done += writeSync(output, slice, done, copied - done, offset + done);
   }
   if (copied === 0)
-    throw new Corrupt(`${source} became shorter while it was copied`, { reason: 'FILE_CHANGED', metadata: { path: source } });
+    throw new Corrupt(`${source} became shorter while it was copied`, {
+      reason: 'FILE_CHANGED',
+      metadata: { path: source },
+    });
   return copied;
 }
 

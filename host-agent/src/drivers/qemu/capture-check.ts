@@ -36,7 +36,11 @@ export async function checkMemory({ capture, memoryFile, memoryBytes }: RestoreS
     throw altered('MEMORY_ALTERED', memoryFile, `${key} is ${String(stamp[key])}, was ${String(expected[key])}`);
   }
   if (stamp.size !== memoryBytes)
-    throw altered('MEMORY_ALTERED', memoryFile, `${String(stamp.size)} bytes for a VM with ${String(memoryBytes)} bytes of RAM`);
+    throw altered(
+      'MEMORY_ALTERED',
+      memoryFile,
+      `${String(stamp.size)} bytes for a VM with ${String(memoryBytes)} bytes of RAM`,
+    );
   return identity;
 }
 

@@ -1,5 +1,5 @@
 import { open, rename, rm } from 'node:fs/promises';
-import { Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
+import { InvalidInput, Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { copyPrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
@@ -13,7 +13,7 @@ export interface CaptureSource {
   readonly pid: number;
   readonly qmp: QmpClient;
   readonly facts: MachineFacts;
-  readonly spec: Pick<MachineSpec, 'memoryFile' | 'memoryBytes' | 'disk'>;
+  readonly spec: Pick<MachineSpec, 'memoryFile' | 'memoryBytes'>;
   readonly memory: FileIdentity;
   /** Whether {@link memory} is a base that others share. */
   readonly privateMemory: boolean;
@@ -34,6 +34,8 @@ export async function captureVm(
   if (source.unsupported !== '')
     throw new Unsupported(`this VM cannot be captured: ${source.unsupported}`, { reason: 'CAPTURE_UNSUPPORTED' });
   const memoryFile = source.privateMemory ? target.memoryFile : spec.memoryFile;
+  if (source.privateMemory && memoryFile === spec.memoryFile)
+    throw InvalidInput.field('memoryFile', `must be another file than the base that others may map: ${memoryFile}`);
   // A clone may be loading the file of that name just now: the new one takes its place only when it is whole.
   const stateFile = `${target.stateFile}.tmp`;
   let paused = false;
@@ -42,11 +44,10 @@ export async function captureVm(
       await rm(memoryFile, { force: true });
       await sparseCopy(spec.memoryFile, memoryFile, signal);
     }
-    // `stop` writes through what the guest has written to its disk: most of that is done here, while it still runs.
-    await flushed(spec.disk.path);
     signal?.throwIfAborted();
     const started = performance.now();
     paused = true;
+    // Also writes through what the guest has written to its disk and not flushed itself.
     await qmp.run('stop', {}, signal);
     // live: a stopped VM's disks would be handed over, and it could not just go on.
     await qmp.run('xen-save-devices-state', { filename: stateFile, live: false }, signal);
@@ -66,9 +67,13 @@ export async function captureVm(
       pauseMs: performance.now() - started,
     };
   } catch (error) {
-    await rm(stateFile, { force: true });
-    if (source.privateMemory) await rm(memoryFile, { force: true });
-    if (paused) await resumeAfter(error, qmp);
+    try {
+      // Answered only after a save that was given up on has ended, so that its file does not appear after its removal.
+      if (paused) await resumeAfter(error, qmp);
+    } finally {
+      await rm(stateFile, { force: true });
+      if (source.privateMemory) await rm(memoryFile, { force: true });
+    }
     throw error;
   }
 }
@@ -78,16 +83,14 @@ async function resumeAfter(error: unknown, qmp: QmpClient): Promise<void> {
     // Also when `stop` was given up: QEMU carries out commands in order, so this comes after it.
     await qmp.run('cont');
   } catch (resumeError) {
-    throw new Unreachable(`the capture failed (${messageOf(error)}), and the VM could not be resumed: ${messageOf(resumeError)}`, {
-      reason: 'RESUME_FAILED',
-      cause: new AggregateError([error, resumeError]),
-    });
+    throw new Unreachable(
+      `the capture failed (${messageOf(error)}), and the VM could not be resumed: ${messageOf(resumeError)}`,
+      {
+        reason: 'RESUME_FAILED',
+        cause: new AggregateError([error, resumeError]),
+      },
+    );
   }
-}
-
-async function flushed(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.datasync();
 }
 
 async function hashed(path: string): Promise<string> {

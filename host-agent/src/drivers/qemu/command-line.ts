@@ -48,7 +48,10 @@ export function machineArguments(
     ['-cpu', machine.cpuArgument],
     ['-smp', String(spec.vcpus)],
     ['-m', megabytes],
-    ['-object', `memory-backend-file,id=ram,size=${megabytes},share=${share},prealloc=off,mem-path=${escaped(spec.memoryFile)}`],
+    [
+      '-object',
+      `memory-backend-file,id=ram,size=${megabytes},share=${share},prealloc=off,mem-path=${escaped(spec.memoryFile)}`,
+    ],
     ['-chardev', `socket,id=qmp,fd=${String(inherited.qmp)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ['-chardev', `file,id=console,append=on,path=${escaped(join(spec.logDirectory, 'console.log'))}`],
     ['-serial', 'chardev:console'],
@@ -89,7 +92,9 @@ const blockNode = ({ path, format }: MachineSpec['disk']): object => ({
 function networkBackend(backend: NicBackend, tap: number | undefined): string {
   if (backend.kind === 'tap') return `tap,id=net,vhost=off,fd=${String(tap)}`;
   const { subnet, gateway } = backend;
-  const [dns, dhcp] = ['2', '3', '4'].map((last) => hostOf(subnet, Number(last))).filter((address) => address !== gateway);
+  const [dns, dhcp] = ['2', '3', '4']
+    .map((last) => hostOf(subnet, Number(last)))
+    .filter((address) => address !== gateway);
   // Guests have fixed addresses; QEMU only insists that its own are within the subnet and differ from each other.
   return `user,id=net,net=${subnet},host=${gateway},dns=${String(dns)},dhcpstart=${String(dhcp)},ipv6=off,restrict=off`;
 }

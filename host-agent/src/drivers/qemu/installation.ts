@@ -31,7 +31,15 @@ export interface QemuInstallation {
   readonly captureUnsupported: string;
 }
 
-const DEVICES = ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virtserialport', 'virtio-rng-pci', 'vmgenid', 'pvpanic'];
+const DEVICES = [
+  'virtio-blk-pci',
+  'virtio-net-pci',
+  'virtio-serial-pci',
+  'virtserialport',
+  'virtio-rng-pci',
+  'vmgenid',
+  'pvpanic',
+];
 
 /** Needs no Xen, whatever its name says: it is in every stock x86 build, and writes all device state and no RAM. */
 const SAVE_COMMAND = 'xen-save-devices-state';

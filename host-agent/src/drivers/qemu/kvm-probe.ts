@@ -49,7 +49,17 @@ async function run({ binary, machineType, scratchDirectory }: KvmProbeOptions, s
     const result = await execa(
       binary,
       [
-        ...['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot', '-machine', machineType, '-accel', 'kvm'],
+        ...[
+          '-no-user-config',
+          '-nodefaults',
+          '-display',
+          'none',
+          '-no-reboot',
+          '-machine',
+          machineType,
+          '-accel',
+          'kvm',
+        ],
         ...['-cpu', 'host', '-m', '64', '-kernel', image, '-device', `isa-debug-exit,iobase=0xf4,iosize=4`],
       ],
       {
@@ -63,9 +73,11 @@ async function run({ binary, machineType, scratchDirectory }: KvmProbeOptions, s
       },
     );
     if (result.exitCode === KVM_PROBE_EXIT_CODE) return '';
-    if (result.timedOut) return `KVM does not run an ordinary kernel: the probe did not end within ${String(LIMIT_MS / 1000)} s`;
+    if (result.timedOut)
+      return `KVM does not run an ordinary kernel: the probe did not end within ${String(LIMIT_MS / 1000)} s`;
     const said = result.stderr.split('\n')[0] ?? '';
-    const how = result.exitCode === undefined ? `signal ${String(result.signal)}` : `exit code ${String(result.exitCode)}`;
+    const how =
+      result.exitCode === undefined ? `signal ${String(result.signal)}` : `exit code ${String(result.exitCode)}`;
     return `KVM does not run an ordinary kernel: the probe ended with ${how}${said === '' ? '' : `: ${said}`}`;
   } finally {
     await rm(directory, { recursive: true, force: true });

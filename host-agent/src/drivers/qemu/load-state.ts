@@ -5,8 +5,8 @@ import type { QemuProcess } from './qemu-process.js';
 
 /**
  * Loads device state from the inherited descriptor `state` into a VMM started with `-incoming defer`. The end is told by the
- * MIGRATION event (capability `events`). On failure QEMU up to 9.0 exits, later ones do so unless told otherwise; either way
- * its log has the reason.
+ * MIGRATION event (capability `events`). On failure QEMU exits, after it has written the reason to its log: waiting for that
+ * instead of the event `failed`, which may come before those words.
  * @throws Corrupt when the stream cannot be loaded
  */
 export async function loadState({ qmp, exited }: QemuProcess, state: number, signal?: AbortSignal): Promise<void> {
@@ -38,18 +38,14 @@ function migrationCompleted(qmp: QmpClient, signal: AbortSignal | undefined): Pr
       settle(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
     };
     const subscription = qmp.onEvent(({ name, data }) => {
-      if (name !== 'MIGRATION') return;
-      if (data.status === 'completed') settle();
-      if (data.status === 'failed') settle(hungUp('QEMU could not load the device state'));
+      if (name === 'MIGRATION' && data.status === 'completed') settle();
     });
     signal?.addEventListener('abort', onAbort);
     void qmp.closed.then(() => {
-      settle(hungUp('QEMU hung up while it loaded the device state'));
+      settle(new Unreachable('QEMU hung up while it loaded the device state', { reason: 'VMM_GONE' }));
     });
   });
 }
-
-const hungUp = (message: string): Unreachable => new Unreachable(message, { reason: 'VMM_GONE' });
 
 const notLoaded = (exit: VmExit, cause: unknown): Corrupt =>
   new Corrupt(`QEMU could not load the device state: ${exit.logTail || 'it wrote nothing to its log'}`, {

@@ -220,11 +220,22 @@ export class QemuDriver implements HypervisorDriver {
     const { version, machineType, captureUnsupported } = installation;
     const facts = { version, machineType, accelerator, ...(await cpuModelFor(accelerator)) };
     const capabilities = captureUnsupported === '' ? DRIVER_CAPABILITIES.qemu : NO_CAPABILITIES;
-    const status = { name: this.name, available: true, unavailableReason: '', version, accelerator, capabilities } as const;
+    const status = {
+      name: this.name,
+      available: true,
+      unavailableReason: '',
+      version,
+      accelerator,
+      capabilities,
+    } as const;
     return { status: { ...status, acceleratorReason: noKvm }, usable: { installation, facts } };
   }
 
-  private async whyNoKvm(installation: QemuInstallation, scratchDirectory: string, signal?: AbortSignal): Promise<string> {
+  private async whyNoKvm(
+    installation: QemuInstallation,
+    scratchDirectory: string,
+    signal?: AbortSignal,
+  ): Promise<string> {
     try {
       return await probeKvm({ ...installation, scratchDirectory }, signal);
     } catch (error) {
@@ -253,7 +264,10 @@ async function end(vmm: QemuProcess, spec: MachineSpec): Promise<void> {
   removeSockets(spec);
 }
 
-async function withStartLimit<T>(signal: AbortSignal | undefined, work: (limited: AbortSignal) => Promise<T>): Promise<T> {
+async function withStartLimit<T>(
+  signal: AbortSignal | undefined,
+  work: (limited: AbortSignal) => Promise<T>,
+): Promise<T> {
   const limit = AbortSignal.timeout(START_LIMIT_MS);
   try {
     return await work(signal === undefined ? limit : AbortSignal.any([signal, limit]));

@@ -11,7 +11,8 @@ import { QmpClient } from './qmp-client.js';
 import { logTail } from './vmm-log.js';
 
 export const qmpSocket = (spec: Pick<MachineSpec, 'runDirectory'>): string => join(spec.runDirectory, 'qmp.sock');
-export const channelSocket = (spec: Pick<MachineSpec, 'runDirectory'>): string => join(spec.runDirectory, 'channel.sock');
+export const channelSocket = (spec: Pick<MachineSpec, 'runDirectory'>): string =>
+  join(spec.runDirectory, 'channel.sock');
 export const vmmLog = (spec: Pick<MachineSpec, 'logDirectory'>): string => join(spec.logDirectory, 'vmm.log');
 
 /** A VMM of ours that takes commands. */
@@ -51,7 +52,13 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
     const log = keep(openSync(vmmLog(spec), constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o640));
     logStart = fstatSync(log).size;
     // Made here, not by QEMU, whose mode would depend on the daemon's umask.
-    keep(openSync(join(spec.logDirectory, 'console.log'), constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o640));
+    keep(
+      openSync(
+        join(spec.logDirectory, 'console.log'),
+        constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT,
+        0o640,
+      ),
+    );
     const stdio: (number | 'ignore')[] = ['ignore', log, log];
     const hand = (fd: number): number => stdio.push(fd) - 1;
     const { backend } = spec.nic;
@@ -73,7 +80,10 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
   }
 
   const exited = exitOf(child, () => logTail(vmmLog(spec), logStart));
-  const identity = { pid: child.pid ?? 0, startTime: (child.pid === undefined ? undefined : startTimeOf(child.pid)) ?? '' };
+  const identity = {
+    pid: child.pid ?? 0,
+    startTime: (child.pid === undefined ? undefined : startTimeOf(child.pid)) ?? '',
+  };
   try {
     const qmp = await takesCommands(spec, child, exited, signal);
     const release = (): void => {

@@ -114,9 +114,9 @@ export class QmpClient {
     });
   }
 
-  /** As {@link execute}, for commands whose answer says nothing. */
-  async run(command: string, args: Readonly<Record<string, unknown>> = {}, signal?: AbortSignal): Promise<void> {
-    await this.execute(command, args, z.unknown(), signal);
+  /** As {@link execute}, the answer as it is: for commands whose answer says nothing. */
+  async run(command: string, args: Readonly<Record<string, unknown>> = {}, signal?: AbortSignal): Promise<unknown> {
+    return this.execute(command, args, z.unknown(), signal);
   }
 
   onEvent(listener: (event: QmpEvent) => void): Disposable {

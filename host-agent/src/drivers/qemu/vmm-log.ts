@@ -15,7 +15,10 @@ export function logTail(path: string, from: number): string {
     const { size } = fstatSync(fd);
     const start = Math.max(from, size - TAIL_BYTES);
     const bytes = Buffer.alloc(Math.max(0, size - start));
-    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, start)).toString('utf8').trim();
+    return bytes
+      .subarray(0, readSync(fd, bytes, 0, bytes.length, start))
+      .toString('utf8')
+      .trim();
   } finally {
     closeSync(fd);
   }

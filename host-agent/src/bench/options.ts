@@ -1,0 +1,37 @@
+import { InvalidArgumentError, Option } from 'commander';
+
+export interface BenchOptions {
+  /** Measured forks for each size; warm-up comes on top. */
+  readonly forks: number;
+  /** Guest memory of each round, in MiB, ascending. */
+  readonly memory: readonly number[];
+}
+
+const MIB_RANGE = { min: 128, max: 65_536 } as const;
+const MAX_FORKS = 1000;
+
+export const OPTIONS = [
+  new Option('--forks <N>', 'measured forks for each size of memory').argParser(parseForks).default(20),
+  new Option('--memory <MiB[,MiB]>', 'sizes of guest memory').argParser(parseMemory).default([512, 2048], '512,2048'),
+] as const;
+
+/** @throws InvalidArgumentError */
+export function parseForks(text: string): number {
+  return wholeNumber(text, 1, MAX_FORKS);
+}
+
+/** Sizes in MiB, ascending, each once. @throws InvalidArgumentError */
+export function parseMemory(text: string): number[] {
+  const sizes = text.split(',').map((part) => wholeNumber(part.trim(), MIB_RANGE.min, MIB_RANGE.max));
+  const odd = sizes.find((size) => size % 2 !== 0);
+  if (odd !== undefined) throw new InvalidArgumentError(`must be multiples of 2 MiB, got ${String(odd)}`);
+  return [...new Set(sizes)].sort((a, b) => a - b);
+}
+
+function wholeNumber(text: string, min: number, max: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= min && value <= max) return value;
+  throw new InvalidArgumentError(
+    `must be whole numbers from ${String(min)} to ${String(max)}, got ${JSON.stringify(text)}`,
+  );
+}

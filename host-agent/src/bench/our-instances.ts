@@ -1,0 +1,84 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type { Duration } from '@offshoot/proto/generated/google/protobuf/duration.js';
+import {
+  CreateInstanceRequest,
+  DeleteInstanceRequest,
+  ForkInstanceRequest,
+  RestoreInstanceRequest,
+  StandbyInstanceRequest,
+} from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import type { DaemonClient } from '../cli/daemon-client.js';
+
+const worker = fileURLToPath(new URL('../../demo/bench-worker.cjs', import.meta.url));
+const MAILBOX = 'task';
+
+/** Phases of a fork as the daemon times them; `network` and `ack` both start at the resume. */
+export const FORK_PHASES = ['clone', 'spawn', 'load', 'patch', 'resume', 'network', 'ack', 'total'] as const;
+/** What the host does, up to the moment when the guest runs. */
+const HOST_PHASES = ['clone', 'spawn', 'load', 'patch', 'resume'] as const;
+/** `host` is the sum of the host's phases, `call` what the caller of the API waits. */
+export type ForkTime = (typeof FORK_PHASES)[number] | 'host' | 'call';
+
+/** The instances of the bench in its daemon. All times in milliseconds. */
+export class OurInstances {
+  constructor(private readonly client: DaemonClient) {}
+
+  /** Boots a VM with the bench's worker. Returns the time until its agent answered. */
+  async boot(name: string, memoryMib: number): Promise<number> {
+    const { instances } = this.client;
+    const path = '/srv/worker.cjs';
+    const request = CreateInstanceRequest.fromPartial({
+      name,
+      memoryBytes: BigInt(memoryMib) * 2n ** 20n,
+      workload: { argv: ['node', path], files: [{ path, content: await readFile(worker) }] },
+    });
+    return milliseconds((await this.client.unary(instances.createInstance.bind(instances), request)).bootTime);
+  }
+
+  /** Parks a VM where its worker waits. Returns how long it stood still until it was complete, and the whole call. */
+  async standby(instance: string): Promise<{ capture: number; call: number }> {
+    const { instances } = this.client;
+    const request = StandbyInstanceRequest.fromPartial({ instance, waitMailboxes: [MAILBOX] });
+    const started = performance.now();
+    const { captureTime } = await this.client.unary(instances.standbyInstance.bind(instances), request);
+    return { capture: milliseconds(captureTime), call: performance.now() - started };
+  }
+
+  /** Resumes a parked VM. Returns the time until it runs. */
+  async restore(instance: string): Promise<number> {
+    const { instances } = this.client;
+    const request = RestoreInstanceRequest.fromPartial({ instance });
+    return milliseconds((await this.client.unary(instances.restoreInstance.bind(instances), request)).restoreTime);
+  }
+
+  /** Forks a parked VM with a payload, and checks that the guest answers with it. The fork stays. */
+  async fork(source: string, name: string): Promise<Record<ForkTime, number>> {
+    const { instances } = this.client;
+    const json = JSON.stringify({ fork: name });
+    const request = ForkInstanceRequest.fromPartial({
+      source,
+      name,
+      mailboxes: [{ name: MAILBOX, payload: { $case: 'json', json }, ackTimeout: { seconds: 30n, nanos: 0 } }],
+      networkTimeout: { seconds: 30n, nanos: 0 },
+    });
+    const started = performance.now();
+    const { acks, timings } = await this.client.unary(instances.forkInstance.bind(instances), request);
+    const call = performance.now() - started;
+    if (acks[0]?.detail !== json)
+      throw new Error(`${name} was given ${json} and answered ${acks[0]?.detail ?? 'nothing'}`);
+    const phases = FORK_PHASES.map((phase) => [phase, milliseconds(timings?.[phase])] as const);
+    const times = Object.fromEntries(phases) as Record<(typeof FORK_PHASES)[number], number>;
+    return { ...times, host: HOST_PHASES.reduce((sum, phase) => sum + times[phase], 0), call };
+  }
+
+  /** Removes an instance, running or not. */
+  async remove(instance: string): Promise<void> {
+    const { instances } = this.client;
+    const request = DeleteInstanceRequest.fromPartial({ instance, force: true });
+    await this.client.unary(instances.deleteInstance.bind(instances), request);
+  }
+}
+
+const milliseconds = (duration: Duration | undefined): number =>
+  duration === undefined ? Number.NaN : Number(duration.seconds) * 1000 + duration.nanos / 1e6;

@@ -1,0 +1,123 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, statfsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export const isRoot = process.geteuid?.() === 0;
+
+/** How much there is of each thing an instance leaves on the machine. */
+export interface MachineTraces {
+  /** Folders of instances, the half-made and half-removed ones among them. */
+  readonly folders: number;
+  /** VMMs, whoever owns them. */
+  readonly processes: number;
+  readonly taps: number;
+}
+
+/** A temporary directory and, as root, a network namespace for one daemon; and a look at what it left there. */
+export class TestMachine {
+  /** Where the daemon's mounts are seen from; 0 when it has none of its own. */
+  private mountedBy = 0;
+
+  private constructor(
+    readonly root: string,
+    readonly namespace: string | undefined,
+  ) {}
+
+  static create(): TestMachine {
+    const root = mkdtempSync(join(tmpdir(), 'offshoot-test-'));
+    const namespace = isRoot ? `ofs-${randomBytes(4).toString('hex')}` : undefined;
+    if (namespace !== undefined) {
+      execFileSync('ip', ['netns', 'add', namespace]);
+      execFileSync('ip', ['-n', namespace, 'link', 'set', 'lo', 'up']);
+    }
+    return new TestMachine(root, namespace);
+  }
+
+  get stateDirectory(): string {
+    return join(this.root, 'state');
+  }
+
+  /** argv of a program in the daemon's network namespace. */
+  inNetwork(...argv: string[]): string[] {
+    return this.namespace === undefined ? argv : ['ip', 'netns', 'exec', this.namespace, ...argv];
+  }
+
+  /** What a daemon is started through. @param stateBytes size of a file system mounted as its state directory */
+  through(stateBytes: number | undefined): string[] {
+    if (stateBytes === undefined) return this.inNetwork();
+    const state = this.stateDirectory;
+    const mount = `mkdir -p ${state} && mount -t tmpfs -o size=${String(stateBytes)} tmpfs ${state} && exec "$@"`;
+    return this.inNetwork('unshare', '--mount', 'sh', '-c', mount, 'small-state');
+  }
+
+  /** The state directory is a mount of this process's own. */
+  seeThrough(pid: number): void {
+    this.mountedBy = pid;
+  }
+
+  traces(): MachineTraces {
+    const instances = join(this.stateSeen, 'instances');
+    return {
+      folders: existsSync(instances) ? readdirSync(instances).length : 0,
+      processes: this.processes().length,
+      taps: this.taps(),
+    };
+  }
+
+  /** Leaves only so many bytes in the file system of the state directory. */
+  fillStateDirectory(leaveBytes: number): void {
+    const { bavail, bsize } = statfsSync(this.stateSeen);
+    execFileSync('fallocate', ['-l', String(bavail * bsize - leaveBytes), join(this.stateSeen, 'filler')]);
+  }
+
+  /** Bridges and tables that are still there; none are once a daemon without instances has ended. */
+  networkLeft(): Record<string, number> {
+    if (this.namespace === undefined) return {};
+    const links = JSON.parse(
+      execFileSync('ip', ['-n', this.namespace, '-j', 'link'], { encoding: 'utf8' }),
+    ) as unknown[];
+    const [program = '', ...rest] = this.inNetwork('nft', 'list', 'tables');
+    const tables = execFileSync(program, rest, { encoding: 'utf8' }).split('\n').filter(Boolean);
+    return { links: links.length - 1, tables: tables.length };
+  }
+
+  /** Ends what is still there, and removes everything. */
+  remove(): void {
+    for (const pid of this.processes()) process.kill(pid, 'SIGKILL');
+    if (this.namespace !== undefined) execFileSync('ip', ['netns', 'del', this.namespace]);
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  private get stateSeen(): string {
+    return this.mountedBy === 0 ? this.stateDirectory : `/proc/${String(this.mountedBy)}/root${this.stateDirectory}`;
+  }
+
+  /** A VMM works in its instance's folder; where that is mounted for the daemon alone, the network tells whose it is. */
+  private processes(): number[] {
+    const network = this.namespace === undefined ? undefined : statSync(`/run/netns/${this.namespace}`).ino;
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .filter((pid) => {
+        try {
+          const folder = readlinkSync(`/proc/${pid}/cwd`);
+          if (folder.startsWith(join(this.stateDirectory, 'instances'))) return true;
+          return /\/instances\/[0-9a-z]{26}/.test(folder) && statSync(`/proc/${pid}/ns/net`).ino === network;
+        } catch {
+          return false; // gone meanwhile
+        }
+      })
+      .map(Number);
+  }
+
+  private taps(): number {
+    if (this.namespace === undefined) return 0;
+    const links = JSON.parse(execFileSync('ip', ['-n', this.namespace, '-j', '-d', 'link'], { encoding: 'utf8' })) as {
+      ifname: string;
+      linkinfo?: { info_kind?: string };
+    }[];
+    // The daemon keeps one of its own in the bridge, so that the bridge has a carrier before there are guests.
+    return links.filter(({ ifname, linkinfo }) => linkinfo?.info_kind === 'tun' && !ifname.startsWith('ofk-')).length;
+  }
+}
