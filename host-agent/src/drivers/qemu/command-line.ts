@@ -20,8 +20,9 @@ const escaped = (value: string): string => value.replaceAll(',', ',,');
  * What must be the same for a source and its clones: every device, in this order and at these addresses, because the device
  * state names them by address. Beside it only where the RAM comes from, and the host's ends of disk, network and sockets.
  *
- * Left out of q35: SATA, SMBus, USB, HPET, vmport and SMM, which no guest of ours uses and each start would pay for (44 ms
- * to 30 ms with everything below), and the network card's boot ROM. Modern virtio only: a third fewer registers to map.
+ * Left out of q35: SATA, SMBus, USB, HPET, vmport and SMM, which no guest of ours uses and each start would pay for (a bare
+ * q35 takes commands after 33 ms instead of 38, medians on QEMU 7.2), and the network card's boot ROM. Modern virtio only: the
+ * legacy registers in I/O space are of no use to our guests.
  */
 export function machineArguments(
   machine: MachineFacts,
@@ -76,7 +77,7 @@ export function kernelArguments({ kernel }: LaunchSpec): string[] {
 /** What a clone has more: it waits, stopped, for its device state. */
 export const INCOMING_ARGUMENTS = ['-S', '-incoming', 'defer'] as const;
 
-/** A translation buffer of 256 MiB holds Linux and Node; the default of 1 GiB would be filled to the brim in time. */
+/** QEMU's own limit for translated code is 1 GiB per VM; a smaller one bounds what a long-running VM costs its host. */
 const ACCELERATOR_OPTIONS: Readonly<Record<MachineFacts['accelerator'], string>> = {
   kvm: 'kvm',
   tcg: 'tcg,thread=multi,tb-size=256',

@@ -6,7 +6,7 @@ import { execa } from 'execa';
 import { z } from 'zod';
 import { KVM_PROBE_EXIT_CODE, KVM_PROBE_IMAGE } from './kvm-probe-image.js';
 
-/** The probe takes 0.1 s on working KVM; an interpreting one does not come to its end. */
+/** The probe takes 0.3 s even under software emulation; an interpreting KVM does not come to its end. */
 const LIMIT_MS = 5000;
 
 const CACHED = z.object({ key: z.string(), reason: z.string() });

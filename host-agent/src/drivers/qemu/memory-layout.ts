@@ -7,8 +7,8 @@ const LOW_LIMIT = 2.75 * GIB;
 const LOW_WHEN_SPLIT = 2 * GIB;
 
 /**
- * Where q35 puts its RAM block (pc_q35_init in hw/i386/pc_q35.c, the same for every versioned type since 2.4; checked by the
- * tests with `info mtree`): up to 2.75 GiB in one piece, from there on 2 GiB below and the rest above 4 GiB. The hole for
+ * Where q35 puts its RAM block (pc_q35_init in hw/i386/pc_q35.c; seen with `info mtree` of pc-q35-7.2 at 128, 2048, 2815, 2816,
+ * 3072 and 4096 MiB): up to 2.75 GiB in one piece, from there on 2 GiB below and the rest above 4 GiB. The hole for
  * video memory and firmware below 1 MiB has RAM behind it in the file, at its own address.
  */
 export function q35Regions(memoryBytes: number): readonly MemoryRegion[] {

@@ -35,7 +35,7 @@ export interface QemuDriverOptions {
   readonly scratchDirectory: string;
 }
 
-/** A VMM takes commands 0.03 s after its start, 1 s on a crowded host; later than this it never will. */
+/** A VMM takes commands 0.03 to 0.15 s after its start; on whatever crowded host, later than this it never will. */
 const START_LIMIT_MS = 30_000;
 
 const NO_CAPABILITIES: DriverCapabilities = { snapshot: false, fork: false, mailbox: false, memoryCow: false };

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { Corrupt, InvalidState, Unreachable } from '@offshoot/shared/errors.js';
 import { z } from 'zod';
 
-/** Longest line taken from the VMM; `query-commands` and `qom-list-types` stay under 200 KiB. */
+/** Longest line taken from the VMM: far more than the longest answers asked for, lists of commands and types. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
 /** What QEMU sends (docs/interop/qmp-spec): the greeting, answers with our id, events. */
