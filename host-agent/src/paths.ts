@@ -4,7 +4,7 @@ import type { ImageId, InstanceId } from './domain/ids.js';
 
 /** Linux allows 108 bytes with the NUL for a Unix socket's path; Node cuts a longer one off without a word. */
 const MAX_SOCKET_PATH = 107;
-const LONGEST_SOCKET = '/instances/01hxxxxxxxxxxxxxxxxxxxxxxx/run/agent.sock';
+const LONGEST_SOCKET = '/instances/01hxxxxxxxxxxxxxxxxxxxxxxx/run/channel.sock';
 
 /** Every path in the state directory, in one place. */
 export class StatePaths {

@@ -1,5 +1,5 @@
 import { InvalidState, Timeout, Unreachable } from '@offshoot/shared/errors.js';
-import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
+import { NETWORK_MAILBOX, RESERVED_NAME_PREFIX } from '@offshoot/shared/mailbox/frame-layout.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
 import type { StandbyInstanceCommand } from './commands.js';
@@ -43,7 +43,8 @@ export async function standbyInstance(
       machineType: result.machineType,
       cpuModel: result.cpuModel,
       accelerator: result.accelerator,
-      networkMode: context.network.status.mode,
+      // What the VM has, which after a change of the configuration may not be what the daemon would give it.
+      networkMode: instance.network.tap === undefined ? 'user' : 'tap',
       registeredMailboxes: running.link.mailboxes() ?? [],
       workloadLogOffset: running.log.offset,
     };
@@ -86,7 +87,9 @@ async function waitForMailboxes(context: Context, command: StandbyInstanceComman
     await link.waitForMailboxes(command.waitMailboxes, AbortSignal.any([signal, limit]));
   } catch (error) {
     if (!limit.aborted || signal.aborted) throw error;
-    const armed = (link.mailboxes() ?? []).filter(({ state }) => state === 'armed').map(({ name }) => name);
+    const armed = (link.mailboxes() ?? [])
+      .filter(({ state, name }) => state === 'armed' && !name.startsWith(RESERVED_NAME_PREFIX))
+      .map(({ name }) => name);
     throw new Timeout(
       `mailboxes ${command.waitMailboxes.join(', ')} of ${instance.name} were not all registered as armed within ${String(command.waitTimeoutMs)} ms; armed: ${armed.join(', ') || 'none'} (a frame armed without the guest agent cannot be waited for)`,
       { reason: 'MAILBOX_WAIT_TIMEOUT', metadata: { armed: armed.join(',') }, cause: error },

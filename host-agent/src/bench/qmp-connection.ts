@@ -11,8 +11,8 @@ const MESSAGE = z.union([
 ]);
 
 interface Waiting<T> {
-  resolve(value: T): void;
-  reject(error: Error): void;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
 }
 
 /** One QMP connection: commands answered in order, and the end of a migration. */

@@ -32,6 +32,8 @@ try {
 function report(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT_CODES.ok.code; // it printed the help asked for
   const failure = toFailure(error, program.opts<GlobalOptions>().host);
-  process.stderr.write(`${formatFailure(failure, json)}\n`);
+  // Whoever pressed Ctrl-C knows that the call was cancelled.
+  const expected = interrupt.signal.aborted && failure.status === 'CANCELLED';
+  if (!expected || json) process.stderr.write(`${formatFailure(failure, json)}\n`);
   return interrupt.signal.aborted ? EXIT_CODES.interrupted.code : failure.exitCode;
 }

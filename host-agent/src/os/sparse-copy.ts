@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Corrupt, Unsupported, errnoOf } from '@offshoot/shared/errors.js';
+import { Corrupt, InvalidState, errnoOf } from '@offshoot/shared/errors.js';
 import { SEEK_DATA, SEEK_HOLE, copyFileRange, seekExtent } from './libc.js';
 
 /** What a filesystem without reflinks, or a copy across filesystems, answers to FICLONE. */
@@ -27,7 +27,7 @@ const BUFFER_BYTES = 1024 * 1024;
 const SLICE_BYTES = 4 * 1024 * 1024;
 
 /** The data cannot be told from the holes; a dense copy is never made instead. */
-export class SparseCopyUnsupported extends Unsupported {
+export class SparseCopyUnsupported extends InvalidState {
   constructor(path: string, cause: unknown) {
     const type = `0x${statfsSync(path).type.toString(16)}`;
     super(
