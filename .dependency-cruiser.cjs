@@ -11,17 +11,40 @@ const adapterRules = ADAPTERS.map((adapter) => ({
   comment: 'An adapter imports ports, domain, paths and os only.',
   severity: 'error',
   from: { path: host(adapter) },
-  to: { path: '^host-agent/src/', pathNot: [host(adapter), host('ports'), host('domain'), host('os'), '^host-agent/src/paths'] },
+  to: {
+    path: '^host-agent/src/',
+    pathNot: [host(adapter), host('ports'), host('domain'), host('os'), '^host-agent/src/paths'],
+  },
 }));
 
 module.exports = {
   forbidden: [
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'nothing-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
-    { name: 'proto-is-the-root', severity: 'error', from: { path: '^proto/' }, to: { path: '^(shared|host-agent|guest-agent|test)/' } },
-    { name: 'shared-knows-no-agent', severity: 'error', from: { path: '^shared/' }, to: { path: '^(host-agent|guest-agent|test)/' } },
-    { name: 'host-does-not-know-guest', severity: 'error', from: { path: '^host-agent/' }, to: { path: '^(guest-agent|test)/' } },
-    { name: 'guest-does-not-know-host', severity: 'error', from: { path: '^guest-agent/' }, to: { path: '^(host-agent|test)/' } },
+    {
+      name: 'proto-is-the-root',
+      severity: 'error',
+      from: { path: '^proto/' },
+      to: { path: '^(shared|host-agent|guest-agent|test)/' },
+    },
+    {
+      name: 'shared-knows-no-agent',
+      severity: 'error',
+      from: { path: '^shared/' },
+      to: { path: '^(host-agent|guest-agent|test)/' },
+    },
+    {
+      name: 'host-does-not-know-guest',
+      severity: 'error',
+      from: { path: '^host-agent/' },
+      to: { path: '^(guest-agent|test)/' },
+    },
+    {
+      name: 'guest-does-not-know-host',
+      severity: 'error',
+      from: { path: '^guest-agent/' },
+      to: { path: '^(host-agent|test)/' },
+    },
     {
       name: 'domain-knows-nobody',
       severity: 'error',
@@ -39,7 +62,10 @@ module.exports = {
       comment: 'The mailbox core is what the application is about, and has no outside world but memory and files.',
       severity: 'error',
       from: { path: host('app') },
-      to: { path: '^host-agent/src/', pathNot: [host('app'), host('ports'), host('domain'), host('mailbox'), host('os'), '^host-agent/src/paths'] },
+      to: {
+        path: '^host-agent/src/',
+        pathNot: [host('app'), host('ports'), host('domain'), host('mailbox'), host('os'), '^host-agent/src/paths'],
+      },
     },
     {
       name: 'grpc-calls-the-app',
@@ -85,6 +111,10 @@ module.exports = {
     exclude: { path: ['\\.test\\.ts$', '/dist/'] },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.depcruise.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'default'], extensions: ['.ts', '.js'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'types', 'default'],
+      extensions: ['.ts', '.js'],
+    },
   },
 };

@@ -12,7 +12,9 @@ const skipped = results.testResults.flatMap(({ assertionResults }) =>
   assertionResults.filter((test) => test.status === 'skipped' || test.status === 'pending' || test.status === 'todo'),
 );
 for (const test of skipped) console.log(`- ${test.fullName}`);
-const brokenFiles = results.testResults.filter((file) => file.status === 'failed' && file.assertionResults.every((t) => t.status !== 'failed')).length;
+const brokenFiles = results.testResults.filter(
+  (file) => file.status === 'failed' && file.assertionResults.every((t) => t.status !== 'failed'),
+).length;
 // A check that failed outside the test runner (lint), or a file that did not load, is a failure too.
 let failed = results.numFailedTests + brokenFiles;
 if (failed === 0 && status !== '0') failed = 1;
