@@ -123,6 +123,7 @@ program.action(async (options: BenchOptions) => {
 try {
   await program.parseAsync();
 } catch (error) {
-  console.error(`bench: ${messageOf(error)}`);
+  const { signal } = interrupted;
+  console.error(`bench: ${messageOf(signal.aborted ? signal.reason : error)}`);
   process.exitCode = 1;
 }

@@ -26,7 +26,12 @@ export class DaemonProcess implements AsyncDisposable {
   static async start({ settings, through = [], environment = {} }: DaemonOptions): Promise<DaemonProcess> {
     const flags = Object.entries(settings).map(([key, value]) => `--${key.replace(/[._]/g, '-')}=${value}`);
     const [program = process.execPath, ...rest] = [...through, process.execPath, main, ...flags];
-    const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
+    // In a session of its own: Ctrl-C in a terminal must reach whoever started it, which then ends it, after its VMs.
+    const child = spawn(program, rest, {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...environment },
+    });
     const output: string[] = [];
     child.stderr.on('data', (data: Buffer) => output.push(data.toString()));
     const ended = new Promise<never>((_, reject) => {
