@@ -41,7 +41,8 @@ export class TestMachine {
 
   /** argv of a program in the daemon's network namespace. */
   inNetwork(...argv: string[]): string[] {
-    return this.namespace === undefined ? argv : ['ip', 'netns', 'exec', this.namespace, ...argv];
+    // Not `ip netns exec`, which remounts /sys and cannot where / is no mount of its own.
+    return this.namespace === undefined ? argv : ['nsenter', `--net=/run/netns/${this.namespace}`, ...argv];
   }
 
   /** What a daemon is started through. @param stateBytes size of a file system mounted as its state directory */
