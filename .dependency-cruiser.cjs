@@ -55,7 +55,7 @@ module.exports = {
       name: 'ports-know-the-domain',
       severity: 'error',
       from: { path: host('ports') },
-      to: { path: '^host-agent/src/', pathNot: [host('ports'), host('domain')] },
+      to: { path: '^host-agent/src/', pathNot: [host('ports'), host('domain'), '^host-agent/src/paths'] },
     },
     {
       name: 'app-knows-ports-not-adapters',

@@ -10,10 +10,14 @@ import { credentials } from '@grpc/grpc-js';
 import {
   GuestServiceClient,
   type HelloResponse,
+  type QuiesceRequest,
+  type QuiesceResponse,
   type ReconfigureNetworkRequest,
   type ReconfigureNetworkResponse,
   type StartWorkloadRequest,
   type StartWorkloadResponse,
+  type ThawRequest,
+  type ThawResponse,
 } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { SessionStream } from '@offshoot/shared/channel/session-stream.js';
 import { WireDecoder, encodeSync, newSessionId } from '@offshoot/shared/channel/wire.js';
@@ -23,7 +27,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runAgent } from './agent.js';
 import { SocketPairSource } from './channel/socket-pair-source.js';
 import { FramesOfTest } from './mailbox/frames-of-test.js';
-import type { GuestIdentity } from './network/guest-identity.js';
+import { HookDirectory } from './hooks/hook-directory.js';
+import { RecordedParts } from './identity/recorded-parts.js';
+import { WorkloadCgroup } from './workload/workload-cgroup.js';
 
 /** The host's end: sessions on the real wire, and grpc-js's own client led into each. */
 class Host {
@@ -115,6 +121,10 @@ const reconfigure = (client: GuestServiceClient, request: ReconfigureNetworkRequ
   );
 const start = (client: GuestServiceClient, request: StartWorkloadRequest) =>
   promisify<StartWorkloadRequest, StartWorkloadResponse>(client.startWorkload.bind(client) as never)(request);
+const quiesce = (client: GuestServiceClient, request: QuiesceRequest) =>
+  promisify<QuiesceRequest, QuiesceResponse>(client.quiesce.bind(client) as never)(request);
+const thaw = (client: GuestServiceClient, request: ThawRequest) =>
+  promisify<ThawRequest, ThawResponse>(client.thaw.bind(client) as never)(request);
 
 describe('the guest agent', () => {
   let directory: string;
@@ -123,8 +133,7 @@ describe('the guest agent', () => {
   let host: Host;
   let stop: AbortController;
   let running: Promise<void>;
-  let applied: GuestIdentity[];
-  let refusal: Error | undefined;
+  let parts: RecordedParts;
   let udp: UdpSocket;
   let acks: Ack[];
   let onAck: () => void;
@@ -143,12 +152,11 @@ describe('the guest agent', () => {
 
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'offshoot-agent-'));
-    [frames, source, stop, applied, refusal, acks] = [
+    [frames, source, stop, parts, acks] = [
       new FramesOfTest(),
       new SocketPairSource(),
       new AbortController(),
-      [],
-      undefined,
+      new RecordedParts(),
       [],
     ];
     onAck = () => undefined;
@@ -168,11 +176,23 @@ describe('the guest agent', () => {
       {
         source,
         localSocket: join(directory, 'guest.sock'),
-        network: {
-          apply: (wanted) => {
-            if (refusal !== undefined) throw refusal;
-            applied.push(wanted);
-          },
+        identity: parts,
+        describe: () => ({
+          hostname: 'fork-1',
+          machineId: '',
+          mac: '',
+          ipv4: '',
+          gateway: '',
+          generation: parts.generation.current,
+        }),
+        hooks: {
+          beforeSnapshot: new HookDirectory(join(directory, 'before-snapshot.d')),
+          afterFork: new HookDirectory(join(directory, 'after-fork.d')),
+        },
+        workloads: WorkloadCgroup.open('/nonexistent'),
+        sync: () => {
+          parts.note('sync');
+          return Promise.resolve();
         },
         powerOff: async (flushed) => {
           await flushed();
@@ -204,7 +224,7 @@ describe('the guest agent', () => {
     const delivery = frames.deliver('offshoot.network', Buffer.from(JSON.stringify(identity)), route());
     source.host.write('w');
     expect(await ackOf('offshoot.network')).toMatchObject({ stage: 'applied', nonce: delivery, generation: 1 });
-    expect(applied).toEqual([identity]);
+    expect(parts.calls).toEqual(['network 10.0.2.30', 'generation 1']);
     const header = readFrameHeader(frames.page('offshoot.network'));
     expect([header.state, header.generation, header.nonce === nonce]).toEqual(['armed', 0, false]);
   });
@@ -214,11 +234,11 @@ describe('the guest agent', () => {
     ['the kernel refuses', JSON.stringify(identity), new Error('EPERM: ioctl'), 'EPERM'],
     ['is not JSON', 'nonsense', undefined, 'JSON'],
   ])('answers that it failed when an identity %s', async (_, payload, error, detail) => {
-    refusal = error;
+    if (error !== undefined) parts.failures.set('network', error);
     frames.deliver('offshoot.network', Buffer.from(payload), route());
     source.host.write('w');
     const ack = await ackOf('offshoot.network');
-    expect([ack.stage, applied]).toEqual(['failed', []]);
+    expect([ack.stage, parts.calls]).toEqual(['failed', []]);
     expect(ack.detail).toContain(detail);
   });
 
@@ -230,7 +250,7 @@ describe('the guest agent', () => {
     frames.deliver('offshoot.network', Buffer.from(JSON.stringify(identity)), route());
     source.host.write('w');
     expect(await waiting).toEqual({ id: 1, ok: true, generation: 1, contentType: 'json', text: '{"n":7}' });
-    expect(applied).toEqual([identity]);
+    expect(parts.calls).toContain('network 10.0.2.30');
     expect(await software.ask({ op: 'ack', name: 'task', detail: 'done it' })).toEqual({
       id: 2,
       ok: true,
@@ -323,6 +343,39 @@ describe('the guest agent', () => {
     expect(await read(6n)).toBe('offshoot: workload exited with code 0\n');
     const beyond = client.streamWorkloadOutput({ fromOffset: 1000n });
     await expect(once(beyond, 'data')).rejects.toThrow('beyond the end');
+  });
+
+  it('puts a whole identity into force by call', async () => {
+    const inside = { hostname: 'fork-1', machineId: 'ab'.repeat(16), entropy: Buffer.alloc(64), hostTimeMs: 2 ** 40 };
+    await reconfigure(await host.session(), { ...identity, ...inside });
+    expect(parts.calls).toEqual([
+      'network 10.0.2.30',
+      `clock ${String(2 ** 40)}`,
+      'entropy 64',
+      'hostname fork-1',
+      'machine-id 32',
+      'host-keys removed',
+      'generation 1',
+    ]);
+    const software = await local();
+    expect(await software.ask({ op: 'identity' })).toMatchObject({ ok: true, hostname: 'fork-1', generation: 1 });
+    software.socket.destroy();
+  });
+
+  it('is quiet when the host asks, says how far the output went, and catches up with the time when it is thawed', async () => {
+    const client = await host.session();
+    expect(await quiesce(client, { freezeWorkload: true, timeoutMs: 0 })).toEqual({ workloadOutputEnd: 0n });
+    await thaw(client, { hostTimeMs: 6000 });
+    expect(parts.calls).toEqual(['sync', 'sync', 'clock 6000']);
+    await expect(quiesce(client, { freezeWorkload: true, timeoutMs: 1 })).rejects.toMatchObject({ code: 3 });
+    await expect(thaw(client, { hostTimeMs: NaN })).rejects.toMatchObject({ code: 3 });
+  });
+
+  it('refuses to be quiet when it cannot freeze its workload, unless that is not wanted', async () => {
+    const client = await host.session();
+    await start(client, { argv: ['true'], env: {}, workingDirectory: '', files: [] });
+    await expect(quiesce(client, { freezeWorkload: true, timeoutMs: 0 })).rejects.toMatchObject({ code: 12 });
+    await quiesce(client, { freezeWorkload: false, timeoutMs: 0 });
   });
 
   it('refuses a malformed identity by call with INVALID_ARGUMENT', async () => {

@@ -1,25 +1,39 @@
 import type { Duplex } from 'node:stream';
-import { messageOf } from '@offshoot/shared/errors.js';
+import { InvalidInput, messageOf } from '@offshoot/shared/errors.js';
 import type { ByteSource } from './channel/byte-source.js';
 import { GuestChannel } from './channel/guest-channel.js';
-import { LocalCalls } from './local/local-calls.js';
+import { ForkIdentities } from './identity/fork-identities.js';
+import type { HookDirectory } from './hooks/hook-directory.js';
+import type { IdentityParts } from './identity/identity-steps.js';
+import { catchUp } from './identity/wall-clock.js';
+import { LocalCalls, type IdentityView } from './local/local-calls.js';
 import { LocalServer } from './local/local-server.js';
 import { log } from './log.js';
 import { AckSender } from './mailbox/ack-sender.js';
 import { DeliveryAcks } from './mailbox/delivery-acks.js';
 import { ForkWake } from './mailbox/fork-wake.js';
 import { UserMailboxes } from './mailbox/user-mailboxes.js';
-import { ForkNetwork, type IdentityTarget } from './network/fork-network.js';
+import { Quiescence } from './quiesce/quiescence.js';
 import type { GuestServiceParts } from './rpc/guest-service.js';
 import { OutputRing } from './workload/output-ring.js';
 import { Workload } from './workload/workload.js';
+import type { WorkloadCgroup } from './workload/workload-cgroup.js';
 
 export interface AgentOptions {
   readonly source: ByteSource;
   readonly localSocket: string;
-  readonly network: IdentityTarget;
+  readonly identity: IdentityParts;
+  /** What this VM is now, for guest software that asks. */
+  readonly describe: () => IdentityView;
+  readonly hooks: { readonly beforeSnapshot: HookDirectory; readonly afterFork: HookDirectory };
+  readonly workloads: WorkloadCgroup;
+  /** Writes everything dirty to the disks. */
+  readonly sync: () => Promise<void>;
   readonly powerOff: (flushed: () => Promise<void>) => Promise<void>;
 }
+
+/** The year 3000. */
+const END_OF_TIME = Date.UTC(3000);
 
 /** Puts the parts of the agent together and serves until the signal ends. */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
@@ -29,10 +43,24 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   };
   await using sender = await AckSender.open();
   const acks = new DeliveryAcks(sender);
-  const network = new ForkNetwork(options.network, acks);
+  const quiescence = new Quiescence({
+    workload: options.workloads,
+    hooks: options.hooks.beforeSnapshot,
+    drained: () => workload.drained(),
+    sync: options.sync,
+    look: () => wake.look(),
+    now: () => performance.now(),
+  });
+  const identities = new ForkIdentities(
+    { identity: options.identity, afterFork: options.hooks.afterFork, quiescence, acks },
+    () => {
+      wake.identityApplied();
+    },
+  );
   const users = new UserMailboxes(changed);
-  const wake = new ForkWake(network, users, changed);
+  const wake = new ForkWake(identities, users, changed);
   const output = new OutputRing();
+  const workload = new Workload(output, options.workloads);
 
   const parts: GuestServiceParts = {
     registrations: () => wake.registrations(),
@@ -40,11 +68,15 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    reconfigureNetwork: (identity) => {
-      network.apply(identity);
-      wake.releaseIfApplied();
+    applyIdentity: (identity) => identities.apply(identity),
+    quiesce: (request) => quiescence.quiesce(request),
+    thaw: (hostTimeMs) => {
+      if (!(hostTimeMs >= 0 && hostTimeMs < END_OF_TIME)) throw InvalidInput.field('host_time_ms', 'is no time');
+      const step = catchUp(options.identity.clock, hostTimeMs);
+      quiescence.thaw();
+      if (step > 0) log(`clock stepped by ${step.toFixed(1)} ms`);
     },
-    workload: new Workload(output),
+    workload,
     output,
     shutdown: () => options.powerOff(() => channel.flushed()),
   };
@@ -54,6 +86,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     (await import('./rpc/grpc-server.js')).serveSessions(parts);
   const channel = new GuestChannel(options.source, {
     onWake: () => wake.look(),
+    onSync: () => {
+      quiescence.sessionBegan();
+    },
     onSession: (stream) => {
       serve ??= load();
       serve
@@ -66,9 +101,10 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
         });
     },
   });
-  const calls = new LocalCalls(users, acks, () => {
+  const calls = new LocalCalls(users, acks, options.describe, () => {
     wake.look();
   });
+  quiescence.takeOver();
   // Before the channel: a workload the host starts at once finds the socket.
   const server = await LocalServer.listen(options.localSocket, calls);
   try {

@@ -11,6 +11,7 @@ import { UndoStack } from './app/undo-stack.js';
 import type { Dependencies } from './app/dependencies.js';
 import { DEFAULT_FILE, loadSettings, type LoadedSettings } from './config/load-settings.js';
 import { SETTINGS, SETTING_KEYS, flagName, type SettingKey } from './config/settings.js';
+import { LIVE_STATES } from './domain/instance-state.js';
 import { QemuDriver } from './drivers/qemu/qemu-driver.js';
 import { startGrpcServer } from './grpc/server.js';
 import { GrpcGuestLinkFactory } from './guest/grpc-guest-link.js';
@@ -47,7 +48,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     stateDirectory: paths.root,
     logger: logger.child({ component: 'network' }),
   });
-  opened.push('take the network down', () => network.close({ inUse: store.count(['RUNNING']) > 0 }));
+  opened.push('take the network down', () => network.close({ inUse: store.count(LIVE_STATES) > 0 }));
   const acks = await openUdpAckListener({
     address: network.status.ackBindAddress,
     logger: logger.child({ component: 'acks' }),

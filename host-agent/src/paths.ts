@@ -31,6 +31,13 @@ export class StatePaths {
   get images(): string {
     return join(this.root, 'images');
   }
+  /** Captures of running instances, each for the forks of one call. */
+  get captures(): string {
+    return join(this.root, 'captures');
+  }
+  capture(id: string): CapturePaths {
+    return new CapturePaths(join(this.captures, id));
+  }
   image(id: ImageId): string {
     return join(this.images, id);
   }
@@ -39,13 +46,10 @@ export class StatePaths {
   }
 }
 
-/** The folder of one instance. It describes itself: `instance.json` is the row of the database. */
-export class InstancePaths {
+/** The files of one moment of an instance: what a fork is made from. */
+export class CapturePaths {
   constructor(readonly root: string) {}
 
-  get record(): string {
-    return join(this.root, 'instance.json');
-  }
   get disk(): string {
     return join(this.root, 'disk.qcow2');
   }
@@ -53,16 +57,27 @@ export class InstancePaths {
   get memory(): string {
     return join(this.root, 'memory');
   }
-  /** RAM of a private clone captured here, until it replaces {@link memory}. */
-  get nextMemory(): string {
-    return join(this.root, 'memory.next');
-  }
   get deviceState(): string {
     return join(this.root, 'device-state');
   }
   /** Mailboxes found in the capture's memory. */
   get mailboxIndex(): string {
     return join(this.root, 'mailboxes.json');
+  }
+  /** What the agent is told to run, in the order it is told. */
+  get workload(): string {
+    return join(this.root, 'workload.json');
+  }
+}
+
+/** The folder of one instance. It describes itself: `instance.json` is the row of the database. */
+export class InstancePaths extends CapturePaths {
+  get record(): string {
+    return join(this.root, 'instance.json');
+  }
+  /** RAM of a private clone captured here, until it replaces {@link memory}. */
+  get nextMemory(): string {
+    return join(this.root, 'memory.next');
   }
   get run(): string {
     return join(this.root, 'run');

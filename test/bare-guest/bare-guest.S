@@ -1,11 +1,14 @@
 # A guest without an operating system, for tests of drivers: an ELF with a PVH note, so that QEMU, Firecracker and Cloud
 # Hypervisor all enter it in 32-bit protected mode. It arms one mailbox frame, version 1 (shared/src/mailbox/frame-layout.ts),
 # writes "armed" to COM1 and spins. When the frame's generation changes it writes "<n>:<payload>", n being a digit it counts
-# up in another page with each delivery; then it marks the frame consumed, clears the generation and waits for the next.
+# up in another page with each delivery; then it marks the frame consumed, clears the generation and waits for the next. While
+# it waits it counts up a number, by which one sees that it runs, and from where. The payload "poweroff" powers it off (ACPI, q35).
 
 .set FRAME, 0x400000
 .set COUNTER, 0x500000          # a page of its own: a clone's captured RAM is told from its base's by it
+.set TICKS, 0x500400            # 32 bits, beside it
 .set COM1, 0x3f8
+.set PM1A_CONTROL, 0x604        # where SeaBIOS puts it on q35; bit 13 enters the sleep type in bits 10-12, 0 is S5
 
 .set NAME, 16
 .set TOKEN, 80
@@ -38,6 +41,7 @@ _start:
   call write
 
 wait:
+  incl TICKS
   pause
   cmpl $0, GENERATION(%ebx)
   je wait
@@ -56,6 +60,11 @@ wait:
   call write
   movl $3, STATE(%ebx)
   movl $0, GENERATION(%ebx)
+  cmpl $0x65776f70, PAYLOAD(%ebx) # "powe"
+  jne wait
+  movw $PM1A_CONTROL, %dx
+  movw $0x2000, %ax
+  outw %ax, %dx
   jmp wait
 
 # ECX bytes from ESI to COM1. The port is not asked whether it is ready: emulated ones always are.

@@ -9,6 +9,9 @@ const source = (name: string): string => fileURLToPath(new URL(name, import.meta
 /** Guest-physical address of the bare guest's mailbox frame, named `task`, token `tk`. */
 export const FRAME_ADDRESS = 0x40_0000;
 
+/** Guest-physical address of the number of 32 bits that it counts up while it runs. */
+export const TICKS_ADDRESS = 0x50_0400;
+
 /** Assembles and links the bare guest in `directory`; the kernel's path. Needs gcc and ld. */
 export async function buildBareGuest(directory: string): Promise<string> {
   const object = join(directory, 'bare-guest.o');

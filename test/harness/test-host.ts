@@ -8,6 +8,7 @@ import {
   CreateInstanceRequest,
   DeleteInstanceRequest,
   ForkInstanceRequest,
+  ForkInstancesRequest,
   GetInstanceRequest,
   ListInstancesRequest,
   RestoreInstanceRequest,
@@ -16,6 +17,7 @@ import {
   StreamLogsRequest,
   type CreateInstanceResponse,
   type ForkInstanceResponse,
+  type ForkInstancesResponse,
   type GetInstanceResponse,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
@@ -151,6 +153,32 @@ export class TestHost implements AsyncDisposable {
       ForkInstanceRequest.fromPartial(request),
       deadlineMs,
     );
+  }
+
+  /** All outcomes of one call. */
+  async forkMany(request: Parameters<typeof ForkInstancesRequest.fromPartial>[0]): Promise<ForkInstancesResponse[]> {
+    const stream = this.client.stream(
+      this.instances.forkInstances.bind(this.instances),
+      ForkInstancesRequest.fromPartial(request),
+    );
+    const outcomes: ForkInstancesResponse[] = [];
+    for await (const outcome of stream) outcomes.push(outcome);
+    return outcomes;
+  }
+
+  async startInstance(instance: string): Promise<Instance> {
+    const { instances } = this;
+    return (await this.client.unary(instances.startInstance.bind(instances), { instance })).instance!;
+  }
+
+  async pause(instance: string): Promise<Instance> {
+    const { instances } = this;
+    return (await this.client.unary(instances.pauseInstance.bind(instances), { instance })).instance!;
+  }
+
+  async resume(instance: string): Promise<Instance> {
+    const { instances } = this;
+    return (await this.client.unary(instances.resumeInstance.bind(instances), { instance })).instance!;
   }
 
   async stop(instance: string): Promise<Instance> {

@@ -67,6 +67,12 @@ export class TestMachine {
     };
   }
 
+  /** Folders of captures, which no call leaves behind. */
+  captures(): number {
+    const captures = join(this.stateSeen, 'captures');
+    return existsSync(captures) ? readdirSync(captures).length : 0;
+  }
+
   /** Leaves only so many bytes in the file system of the state directory. */
   fillStateDirectory(leaveBytes: number): void {
     const { bavail, bsize } = statfsSync(this.stateSeen);

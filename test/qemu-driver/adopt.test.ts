@@ -47,6 +47,26 @@ describe.skipIf(missing !== '')(`QEMU driver: taking VMs over${missing && ` (ski
     expect(await driver.adopt({ ...vm.process, pid: process.pid }, spec)).toBeUndefined();
   });
 
+  it('tells a guest that powered off from a VMM that was killed', async () => {
+    for (const end of ['poweroff', 'kill'] as const) {
+      const spec = await lab.spec(end);
+      const launched = await lab.driver().launch(spec);
+      await consoleSays(spec, 'armed\n');
+      const base = await launched.capture(targetIn(spec));
+      await launched.kill();
+      const cloneSpec = await lab.cloneSpec(`${end}-clone`, spec, await recordOf(base), base);
+      const { vm } = await lab.driver().restore(cloneSpec);
+      lab.keep(vm);
+      await vm.detach();
+      const adopted = (await lab.driver().adopt(vm.process, cloneSpec))!;
+      expect(await adopted.state()).toBe('paused');
+      await deliverAndResume(adopted, end);
+      await consoleSays(cloneSpec, `1:${end}\n`);
+      if (end === 'kill') process.kill(vm.process.pid, 'SIGKILL');
+      expect(await adopted.exited).toMatchObject({ code: end === 'kill' ? null : 0, signal: null });
+    }
+  });
+
   it("gives the guest's channel to one at a time, again and again", async () => {
     const spec = await lab.spec('channel');
     const vm = lab.keep(await lab.driver().launch(spec));

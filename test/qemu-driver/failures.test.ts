@@ -146,7 +146,7 @@ describe.skipIf(missing !== '')(`QEMU driver: what goes wrong${missing && ` (ski
     lab.keep(vm);
     await vm.resume();
     const before = await readdir(spec.directory);
-    await expect(vm.capture(targetIn(spec), AbortSignal.abort())).rejects.toThrow(/abort/i);
+    await expect(vm.capture(targetIn(spec), {}, AbortSignal.abort())).rejects.toThrow(/abort/i);
     const nowhere = { ...targetIn(spec), stateFile: join(spec.directory, 'no-folder/device-state') };
     await expect(vm.capture(nowhere)).rejects.toThrow(/QEMU refused xen-save-devices-state/);
     expect(await readdir(spec.directory)).toEqual(before);

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, watch } from 'node:fs';
-import { mkdir, mkdtemp, readFile, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import type { Capture } from '../../host-agent/src/domain/instance.js';
 import { QemuDriver, type QemuDriverOptions } from '../../host-agent/src/drivers/qemu/qemu-driver.js';
 import type { CaptureResult, GuestMemory, LaunchSpec, RestoreSpec, Vm } from '../../host-agent/src/ports/driver.js';
 import { FRAME_LAYOUT } from '../../shared/src/mailbox/frame-layout.js';
-import { FRAME_ADDRESS, buildBareGuest } from '../bare-guest/bare-guest.js';
+import { FRAME_ADDRESS, TICKS_ADDRESS, buildBareGuest } from '../bare-guest/bare-guest.js';
 
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
@@ -20,7 +20,7 @@ const MIB = 1024 * 1024;
 /** What these tests need and this machine lacks; empty when nothing. */
 export async function missingPrograms(): Promise<string> {
   const found = await Promise.all(
-    ['qemu-system-x86_64', 'qemu-img', 'gcc', 'ld'].map(async (program) => {
+    ['qemu-system-x86_64', 'qemu-img', 'qemu-io', 'gcc', 'ld'].map(async (program) => {
       try {
         await run(program, ['--version']);
         return [];
@@ -177,6 +177,27 @@ export async function deliverAndResume(vm: Vm, payload: string): Promise<void> {
     await deliver(memory, payload);
   }
   await vm.resume();
+}
+
+/** How far the guest has counted, as it is in its memory. */
+export async function ticksOf(vm: Vm): Promise<number> {
+  await using memory = await vm.openMemory();
+  return (await memory.read(TICKS_ADDRESS, 4)).readUInt32LE(0);
+}
+
+/** The same in a memory file. */
+export async function ticksIn(memoryFile: string): Promise<number> {
+  await using file = await open(memoryFile, 'r');
+  const bytes = Buffer.alloc(4);
+  await file.read(bytes, 0, 4, TICKS_ADDRESS);
+  return bytes.readUInt32LE(0);
+}
+
+/** Waits until the guest has counted further than that; memory tells nobody that it changes. */
+export async function ticksGoOn(vm: Vm, beyond: number): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while ((await ticksOf(vm)) <= beyond)
+    if (performance.now() > deadline) throw new Error(`the guest does not count on from ${String(beyond)}`);
 }
 
 export async function sha256Of(path: string): Promise<string> {

@@ -51,6 +51,7 @@ describe("the guest's end of the channel", () => {
       look();
     });
     const channel = new GuestChannel(source, {
+      onSync: () => undefined,
       onWake: () => {
         wakes += 1;
         look();

@@ -9,6 +9,8 @@ import type { ByteConnection, ByteSource } from './byte-source.js';
 export interface GuestChannelEvents {
   /** Bytes arrived: the host may have written into our memory. Called before they are looked at; says whether it had. */
   onWake(): boolean;
+  /** The host begins a session; the one before is over. */
+  onSync(): void;
   /** A session spoke its first bytes. Called once per session. */
   onSession(stream: Duplex): void;
 }
@@ -102,6 +104,7 @@ export class GuestChannel {
   private begin(session: string): void {
     this.dropSession();
     if (session === NO_SESSION) return;
+    this.events.onSync();
     this.enqueue({ buffers: [encodeSync(session)], live: () => true, done: () => undefined });
     const stream: SessionStream = new SessionStream(this.rawChannel(() => this.stream === stream));
     stream.on('error', (error) => {

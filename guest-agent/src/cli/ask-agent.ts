@@ -6,6 +6,12 @@ export interface AgentAnswer {
   readonly token?: string;
   readonly text?: string;
   readonly base64?: string;
+  readonly hostname?: string;
+  readonly machineId?: string;
+  readonly mac?: string;
+  readonly ipv4?: string;
+  readonly gateway?: string;
+  readonly generation?: number;
   readonly error?: { readonly reason: string; readonly message: string };
 }
 

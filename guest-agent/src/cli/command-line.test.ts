@@ -14,7 +14,15 @@ describe('offshoot-guest', () => {
     ['mailbox ack task --failed why', { op: 'ack', name: 'task', stage: 'failed', detail: 'why' }],
     ['mailbox dispose task', { op: 'dispose', name: 'task' }],
   ])('understands %s', (line, request) => {
-    expect(parse(line)).toEqual(request);
+    expect(parse(line)).toEqual({ request });
+  });
+
+  it.each([
+    ['identity', 'lines'],
+    ['identity --json', 'json'],
+    ['generation', 'generation'],
+  ])('understands %s', (line, print) => {
+    expect(parse(line)).toEqual({ request: { op: 'identity' }, print });
   });
 
   it.each([
@@ -26,7 +34,10 @@ describe('offshoot-guest', () => {
     'mailbox wait a --timeout -1',
     'mailbox ack a --failed x --detail y',
     'mailbox sing a',
-    'identity',
+    'identity task',
+    'identity --token x',
+    'generation --json',
+    'mailbox wait a --json',
     'mailbox arm a --what',
   ])('refuses %s', (line) => {
     expect(parse(line)).toBeUndefined();

@@ -4,10 +4,19 @@ export const USAGE = `usage: offshoot-guest mailbox arm NAME [--token TOKEN]
        offshoot-guest mailbox wait NAME [--timeout SECONDS]
        offshoot-guest mailbox ack NAME [--detail TEXT] [--failed TEXT]
        offshoot-guest mailbox dispose NAME
+       offshoot-guest identity [--json]
+       offshoot-guest generation
 `;
 
+/** How the answer to `identity` is printed. */
+export type Print = 'lines' | 'json' | 'generation';
+export interface CommandLine {
+  readonly request: Readonly<Record<string, unknown>>;
+  readonly print?: Print;
+}
+
 /** What the command line asks of the agent, or undefined when it makes no sense. */
-export function parseCommandLine(argv: readonly string[]): Readonly<Record<string, unknown>> | undefined {
+export function parseCommandLine(argv: readonly string[]): CommandLine | undefined {
   let parsed;
   try {
     parsed = parseArgs({
@@ -18,6 +27,7 @@ export function parseCommandLine(argv: readonly string[]): Readonly<Record<strin
         timeout: { type: 'string' },
         detail: { type: 'string' },
         failed: { type: 'string' },
+        json: { type: 'boolean' },
       },
     });
   } catch {
@@ -25,8 +35,30 @@ export function parseCommandLine(argv: readonly string[]): Readonly<Record<strin
   }
   const { token, timeout, detail, failed } = parsed.values;
   const [noun, op, name, ...rest] = parsed.positionals;
-  if (noun !== 'mailbox' || op === undefined || name === undefined || rest.length > 0) return undefined;
   const given = Object.keys(parsed.values).join(' ');
+  if (op === undefined) {
+    if (noun === 'generation' && given === '') return { request: { op: 'identity' }, print: 'generation' };
+    if (noun !== 'identity' || !['', 'json'].includes(given)) return undefined;
+    return { request: { op: 'identity' }, print: given === '' ? 'lines' : 'json' };
+  }
+  if (noun !== 'mailbox' || name === undefined || rest.length > 0) return undefined;
+  const request = mailboxRequest(op, name, given, { token, timeout, detail, failed });
+  return request === undefined ? undefined : { request };
+}
+
+interface Options {
+  readonly token: string | undefined;
+  readonly timeout: string | undefined;
+  readonly detail: string | undefined;
+  readonly failed: string | undefined;
+}
+
+function mailboxRequest(
+  op: string,
+  name: string,
+  given: string,
+  { token, timeout, detail, failed }: Options,
+): CommandLine['request'] | undefined {
   switch (op) {
     case 'arm':
       if (!['', 'token'].includes(given)) return undefined;

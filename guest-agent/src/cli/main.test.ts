@@ -33,7 +33,9 @@ describe('the command offshoot-guest', () => {
     frames = new FramesOfTest();
     mailboxes = new UserMailboxes(() => undefined);
     sender = await AckSender.open();
-    const calls = new LocalCalls(mailboxes, new DeliveryAcks(sender), () => {
+    const identity = { machineId: 'ab'.repeat(16), mac: '02:00:00:00:00:0a', ipv4: '10.1.2.3', gateway: '10.1.2.1' };
+    const describe = () => ({ hostname: "fork'1", ...identity, generation: 3 });
+    const calls = new LocalCalls(mailboxes, new DeliveryAcks(sender), describe, () => {
       mailboxes.look();
       mailboxes.release();
     });
@@ -61,6 +63,13 @@ describe('the command offshoot-guest', () => {
     expect(await run('mailbox wait task --timeout 5')).toEqual({ code: 0, stdout: '{"n":1}', stderr: '' });
     expect(await run('mailbox ack task --detail ok')).toMatchObject({ code: 0, stdout: '' });
     expect(await run('mailbox dispose task')).toMatchObject({ code: 0, stdout: '' });
+  });
+
+  it('prints who the machine is: as lines for a shell, as JSON, or only its generation', async () => {
+    const lines = `HOSTNAME=fork_1\nMACHINE_ID=${'ab'.repeat(16)}\nMAC=02:00:00:00:00:0a\nIPV4=10.1.2.3\nGATEWAY=10.1.2.1\nGENERATION=3\n`;
+    expect(await run('identity')).toEqual({ code: 0, stdout: lines, stderr: '' });
+    expect(JSON.parse((await run('identity --json')).stdout)).toMatchObject({ hostname: "fork'1", generation: 3 });
+    expect(await run('generation')).toEqual({ code: 0, stdout: '3\n', stderr: '' });
   });
 
   it('ends with 2 when used wrongly, 3 when nothing came, 4 without an agent, 5 when nothing is armed', async () => {

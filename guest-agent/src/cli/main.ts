@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
 import { LOCAL_SOCKET } from '../local/local-protocol.js';
-import { askAgent } from './ask-agent.js';
-import { parseCommandLine, USAGE } from './command-line.js';
+import { askAgent, type AgentAnswer } from './ask-agent.js';
+import { parseCommandLine, USAGE, type Print } from './command-line.js';
 import { EXIT, EXIT_BY_REASON } from './exit-codes.js';
 
 const STDOUT = 1;
@@ -9,14 +9,14 @@ const STDERR = 2;
 
 /** Runs the command; returns its exit code. */
 async function run(argv: readonly string[]): Promise<number> {
-  const request = parseCommandLine(argv);
-  if (request === undefined) {
+  const command = parseCommandLine(argv);
+  if (command === undefined) {
     writeSync(STDERR, USAGE);
     return EXIT.usage;
   }
   let answer;
   try {
-    answer = await askAgent(process.env.OFFSHOOT_GUEST_SOCKET ?? LOCAL_SOCKET, request);
+    answer = await askAgent(process.env.OFFSHOOT_GUEST_SOCKET ?? LOCAL_SOCKET, command.request);
   } catch (error) {
     writeSync(STDERR, `offshoot-guest: the agent cannot be reached: ${String(error)}\n`);
     return EXIT.agentUnreachable;
@@ -26,10 +26,29 @@ async function run(argv: readonly string[]): Promise<number> {
     writeSync(STDERR, `offshoot-guest: ${message}\n`);
     return EXIT_BY_REASON[reason] ?? EXIT.failed;
   }
+  if (command.print !== undefined) writeSync(STDOUT, identityText(answer, command.print));
   if (answer.token !== undefined) writeSync(STDOUT, `${answer.token}\n`);
   if (answer.text !== undefined) writeSync(STDOUT, answer.text);
   if (answer.base64 !== undefined) writeSync(STDOUT, Buffer.from(answer.base64, 'base64'));
   return EXIT.done;
+}
+
+/** Lines are safe for a shell's `eval`: whatever would need quotes, which only a strange host name has, is an underscore. */
+function identityText(answer: AgentAnswer, print: Print): string {
+  const { hostname, machineId, mac, ipv4, gateway, generation } = answer;
+  if (print === 'generation') return `${String(generation)}\n`;
+  if (print === 'json') return `${JSON.stringify({ hostname, machineId, mac, ipv4, gateway, generation })}\n`;
+  const lines = {
+    HOSTNAME: hostname,
+    MACHINE_ID: machineId,
+    MAC: mac,
+    IPV4: ipv4,
+    GATEWAY: gateway,
+    GENERATION: generation,
+  };
+  return Object.entries(lines)
+    .map(([key, value]) => `${key}=${String(value).replace(/[^A-Za-z0-9._:-]/g, '_')}\n`)
+    .join('');
 }
 
 void run(process.argv.slice(2)).then((code) => {

@@ -2,17 +2,31 @@ import type { DeliveryAcks } from '../mailbox/delivery-acks.js';
 import type { UserMailboxes } from '../mailbox/user-mailboxes.js';
 import type { LocalRequest } from './local-protocol.js';
 
+/** What this VM is now. */
+export interface IdentityView {
+  readonly hostname: string;
+  readonly machineId: string;
+  /** Those of the network card; empty where it has none. */
+  readonly mac: string;
+  readonly ipv4: string;
+  readonly gateway: string;
+  /** How many identities it was given since its machine booted. */
+  readonly generation: number;
+}
+
 /** What clients of the local interface can ask for. */
 export class LocalCalls {
   constructor(
     private readonly mailboxes: UserMailboxes,
     private readonly acks: DeliveryAcks,
+    private readonly describe: () => IdentityView,
     /** Looks at all frames: a delivery whose wake-up is still on its way is found by whoever asks. */
     private readonly look: () => void,
   ) {}
 
   /** The answer's fields besides `id` and `ok`. @throws OffshootError */
   async serve(request: LocalRequest, gone: AbortSignal): Promise<Readonly<Record<string, unknown>>> {
+    if (request.op === 'identity') return { ...this.describe() };
     const { name } = request;
     switch (request.op) {
       case 'arm':

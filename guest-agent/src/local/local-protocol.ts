@@ -17,7 +17,8 @@ export type LocalRequest =
   | { readonly op: 'arm'; readonly name: string; readonly token: string | undefined }
   | { readonly op: 'wait'; readonly name: string; readonly timeoutMs: number | undefined }
   | { readonly op: 'ack'; readonly name: string; readonly stage: (typeof STAGES)[number]; readonly detail: string }
-  | { readonly op: 'dispose'; readonly name: string };
+  | { readonly op: 'dispose'; readonly name: string }
+  | { readonly op: 'identity' };
 
 /** `id` is whatever the client sent, given back with the answer. */
 export type LocalAnswer = { readonly id: string | number | null } & (
@@ -30,6 +31,7 @@ const FIELDS: Readonly<Record<LocalRequest['op'], readonly string[]>> = {
   wait: ['name', 'timeoutMs'],
   ack: ['name', 'stage', 'detail'],
   dispose: ['name'],
+  identity: [],
 };
 
 const isOp = (op: unknown): op is LocalRequest['op'] => typeof op === 'string' && Object.hasOwn(FIELDS, op);
@@ -52,6 +54,7 @@ export function parseLocalRequest(value: unknown): LocalRequest {
   for (const key of fields.keys())
     if (key !== 'op' && key !== 'id' && !FIELDS[op].includes(key))
       throw InvalidInput.field(key.slice(0, 64), `is not known to ${op}`);
+  if (op === 'identity') return { op };
   const name = fields.get('name');
   if (typeof name !== 'string') throw InvalidInput.field('name', 'must be a string');
   switch (op) {

@@ -1,5 +1,5 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
-import type { ForkNetwork } from '../network/fork-network.js';
+import type { ForkIdentities } from '../identity/fork-identities.js';
 import type { UserMailboxes } from './user-mailboxes.js';
 
 /**
@@ -7,19 +7,22 @@ import type { UserMailboxes } from './user-mailboxes.js';
  * out only when the identity of this fork is in force. Synchronous up to the last step.
  */
 export class ForkWake {
-  /** Value of {@link ForkNetwork.appliedCount} that releases what is held back. */
+  /** Value of {@link ForkIdentities.appliedCount} that releases what is held back. */
   private releaseAt = 0;
+  private looking = false;
 
   constructor(
-    private readonly network: ForkNetwork,
+    private readonly identities: ForkIdentities,
     private readonly users: UserMailboxes,
     private readonly onChange: () => void,
   ) {}
 
   /** Returns whether anything was delivered. */
   look(): boolean {
-    const before = this.network.appliedCount;
-    const renewed = this.network.look();
+    const before = this.identities.appliedCount;
+    this.looking = true;
+    const renewed = this.identities.look();
+    this.looking = false;
     // Host and network hand-off belong together: a fork with data for its users has an identity on the way, by mailbox
     // now or by call (ReconfigureNetwork) soon.
     const found = this.users.look();
@@ -29,13 +32,19 @@ export class ForkWake {
     return renewed || found;
   }
 
-  /** To be called after an identity came into force by another way. */
-  releaseIfApplied(): void {
-    if (this.network.appliedCount >= this.releaseAt) this.users.release();
+  /** To be called after an identity came into force: within {@link look}, or later where hooks ran first. */
+  identityApplied(): void {
+    if (this.looking) return;
+    this.releaseIfApplied();
+    this.onChange();
   }
 
   registrations(): RegisteredMailbox[] {
-    const own = this.network.registration();
+    const own = this.identities.registration();
     return [...(own === undefined ? [] : [own]), ...this.users.registrations()];
+  }
+
+  private releaseIfApplied(): void {
+    if (this.identities.appliedCount >= this.releaseAt) this.users.release();
   }
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { Corrupt, messageOf } from '@offshoot/shared/errors.js';
 import {
@@ -12,6 +11,7 @@ import {
 } from '@offshoot/shared/mailbox/frame.js';
 import { FRAME_STATE } from '@offshoot/shared/mailbox/frame-layout.js';
 import { FramePage } from '../os/frame-page.js';
+import { randomBytes } from '../os/kernel-random.js';
 
 /** Random bytes of a token that nobody chose. */
 const TOKEN_BYTES = 16;

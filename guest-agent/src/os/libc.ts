@@ -12,6 +12,8 @@ const raw = {
   mmap: library.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64 offset)'),
   madvise: library.func('int madvise(void *address, size_t length, int advice)'),
   mlock: library.func('int mlock(void *address, size_t length)'),
+  clockSettime: library.func('int clock_settime(int clock, const void *time)'),
+  sethostname: library.func('int sethostname(const char *name, size_t length)'),
 };
 
 export class SystemError extends Error {
@@ -64,6 +66,22 @@ export function mapPages(length: number): { readonly address: bigint; readonly b
   raw.mlock(pointer, length);
   return { address, bytes: Buffer.from(koffi.view(pointer, length)) };
 }
+
+const CLOCK_REALTIME = 0;
+const NS_PER_MS = 1e6;
+
+/** Sets the wall clock, in milliseconds since 1970 with a fraction down to nanoseconds. @throws SystemError */
+export function setRealTime(unixMs: number): void {
+  const seconds = Math.floor(unixMs / 1000);
+  const timespec = Buffer.alloc(16);
+  timespec.writeBigInt64LE(BigInt(seconds), 0);
+  timespec.writeBigInt64LE(BigInt(Math.floor((unixMs - seconds * 1000) * NS_PER_MS)), 8);
+  check('clock_settime', raw.clockSettime(CLOCK_REALTIME, timespec) as number);
+}
+
+/** The kernel's host name; at most 64 bytes. @throws SystemError */
+export const setKernelHostname = (name: string): number =>
+  check('sethostname', raw.sethostname(name, Buffer.byteLength(name)) as number);
 
 /** Writes everything dirty to the disks. */
 export const sync = (): Promise<void> =>

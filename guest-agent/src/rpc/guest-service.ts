@@ -9,7 +9,8 @@ import type {
 } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import { log } from '../log.js';
-import { parseGuestIdentity, type GuestIdentity } from '../network/guest-identity.js';
+import { parseForkIdentity, type ForkIdentity } from '../identity/fork-identity.js';
+import type { QuiesceRequest } from '../quiesce/quiescence.js';
 import { AGENT_VERSION } from '../version.js';
 import type { OutputRing } from '../workload/output-ring.js';
 import type { Workload, WorkloadRequest } from '../workload/workload.js';
@@ -20,7 +21,10 @@ export interface GuestServiceParts {
   registrations(): RegisteredMailbox[];
   /** Calls back after each change of the registrations, until the returned function is called. */
   onRegistrations(listener: () => void): () => void;
-  reconfigureNetwork(identity: GuestIdentity): void;
+  applyIdentity(identity: ForkIdentity): Promise<void>;
+  quiesce(request: QuiesceRequest): Promise<void>;
+  /** @param hostTimeMs wall clock of the host when it asked, in milliseconds since 1970; 0 when it does not say */
+  thaw(hostTimeMs: number): void;
   readonly workload: Pick<Workload, 'start'>;
   readonly output: OutputRing;
   /** Powers the machine off once the answer has left. */
@@ -63,8 +67,16 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
       call.once('cancelled', parts.onRegistrations(send));
       send();
     },
-    reconfigureNetwork: unary((request) => {
-      parts.reconfigureNetwork(parseGuestIdentity(request));
+    reconfigureNetwork: unary(async ({ entropy, ...request }) => {
+      await parts.applyIdentity(parseForkIdentity({ ...request, entropy: entropy?.toString('base64') }));
+      return {};
+    }),
+    quiesce: unary(async (request) => {
+      await parts.quiesce(request);
+      return { workloadOutputEnd: BigInt(parts.output.end) };
+    }),
+    thaw: unary(({ hostTimeMs }) => {
+      parts.thaw(hostTimeMs);
       return {};
     }),
     startWorkload: unary(async (request) => ({ pid: await parts.workload.start(request satisfies WorkloadRequest) })),

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { OutputRing } from './output-ring.js';
+import { WorkloadCgroup } from './workload-cgroup.js';
 import { Workload, type WorkloadRequest } from './workload.js';
 import { MAX_FILES_BYTES } from './workload-files.js';
 
@@ -31,7 +32,7 @@ describe('a workload', () => {
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'offshoot-workload-'));
     output = new OutputRing();
-    workload = new Workload(output);
+    workload = new Workload(output, WorkloadCgroup.open('/nonexistent'));
   });
   afterEach(() => rm(directory, { recursive: true, force: true }));
 

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { InvalidInput, InvalidState, messageOf } from '@offshoot/shared/errors.js';
 import type { OutputRing } from './output-ring.js';
+import type { WorkloadCgroup } from './workload-cgroup.js';
 import { writeWorkloadFiles, type GuestFile } from './workload-files.js';
 
 export interface WorkloadRequest {
@@ -22,8 +23,12 @@ const DEFAULT_ENV: Readonly<Record<string, string>> = {
 /** The one program the host has the agent run. */
 export class Workload {
   private busy = false;
+  private chunks = 0;
 
-  constructor(private readonly output: OutputRing) {}
+  constructor(
+    private readonly output: OutputRing,
+    private readonly group: Pick<WorkloadCgroup, 'spawnInside'>,
+  ) {}
 
   /**
    * Writes the files and starts the program; resolves with its pid once it runs, 0 when there is none to start. Its output
@@ -47,10 +52,22 @@ export class Workload {
     }
   }
 
+  /**
+   * Resolves when the pipes of a workload that stands still are empty. Each turn of the event loop reads what there is: one
+   * that brings nothing says so.
+   */
+  async drained(): Promise<void> {
+    for (let seen = -1; seen !== this.chunks;) {
+      seen = this.chunks;
+      for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
   private async run(program: string, args: readonly string[], request: WorkloadRequest): Promise<number> {
     const child = this.spawn(program, args, request);
     let endsLine = true;
     const take = (chunk: Buffer): void => {
+      this.chunks += 1;
       endsLine = chunk.at(-1) === 0x0a;
       this.output.append(chunk);
     };
@@ -72,13 +89,16 @@ export class Workload {
 
   private spawn(program: string, args: readonly string[], request: WorkloadRequest): ChildProcess {
     try {
-      return spawn(program, args, {
-        cwd: request.workingDirectory === '' ? '/' : request.workingDirectory,
-        env: { ...DEFAULT_ENV, ...request.env },
-        stdio: ['ignore', 'pipe', 'pipe'],
-        detached: true, // a session of its own: what ends it does not end the agent
-      });
+      return this.group.spawnInside(() =>
+        spawn(program, args, {
+          cwd: request.workingDirectory === '' ? '/' : request.workingDirectory,
+          env: { ...DEFAULT_ENV, ...request.env },
+          stdio: ['ignore', 'pipe', 'pipe'],
+          detached: true, // a session of its own: what ends it does not end the agent
+        }),
+      );
     } catch (error) {
+      if (error instanceof InvalidState) throw error;
       throw cannotStart(program, error);
     }
   }

@@ -26,6 +26,8 @@ export interface StandbyInstanceCommand {
   readonly instance: string;
   readonly waitMailboxes: readonly string[];
   readonly waitTimeoutMs: number;
+  /** Whether the workload is frozen in the capture, and in each fork until its identity is in force. */
+  readonly freezeWorkload: boolean;
 }
 
 export interface MailboxDeliveryCommand {
@@ -47,6 +49,28 @@ export interface ForkInstanceCommand {
   readonly mailboxes: readonly MailboxDeliveryCommand[];
   readonly waitForNetwork: boolean;
   readonly networkTimeoutMs: number;
+  readonly fromRunning: boolean;
+  /** Undefined: STOPPED for a stopped source, else RUNNING. */
+  readonly targetState: 'RUNNING' | 'STOPPED' | undefined;
+  /** Of a running source: whether its workload is frozen in the capture, and in the fork until its identity is in force. */
+  readonly freezeWorkload: boolean;
+}
+
+export interface ForkInstancesCommand {
+  /** What all have in common; its name begins theirs. */
+  readonly fork: ForkInstanceCommand;
+  /** 1 to 256. */
+  readonly count: number;
+  /** Further deliveries by index; empty or one entry a fork. */
+  readonly mailboxesByIndex: readonly (readonly MailboxDeliveryCommand[])[];
+  readonly allOrNothing: boolean;
+}
+
+/** One of several forks: ready, or failed with nothing left of it. */
+export interface ForkOutcome {
+  readonly index: number;
+  readonly result?: ForkResult;
+  readonly error?: unknown;
 }
 
 export interface ListInstancesCommand {
@@ -85,6 +109,8 @@ export interface ForkTimings {
   readonly network: number;
   readonly ack: number;
   readonly total: number;
+  /** How long a running source stood still; undefined for one that was not running. */
+  readonly sourcePause: number | undefined;
 }
 
 export interface ForkResult {
@@ -119,7 +145,12 @@ export interface InstanceOperations {
   list(command: ListInstancesCommand): { instances: readonly Instance[]; nextPageToken: string };
   standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }>;
   restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;
+  start(reference: string, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }>;
+  pause(reference: string, signal: AbortSignal): Promise<Instance>;
+  resume(reference: string, signal: AbortSignal): Promise<Instance>;
   fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult>;
+  /** Each fork as it is ready. Ends early without those under way when the iteration is left. */
+  forkMany(command: ForkInstancesCommand, signal: AbortSignal): AsyncIterable<ForkOutcome>;
   stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance>;
   delete(reference: string, force: boolean, signal: AbortSignal): Promise<void>;
   /** Ends after the last byte written so far, or when the signal does if `follow`. */

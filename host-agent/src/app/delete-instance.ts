@@ -17,6 +17,6 @@ export async function deleteInstance(
   if (running !== undefined) await killVm(running);
   // The folder before the row: a daemon killed in between finds a row without a folder, and drops it.
   await context.files.remove(id);
-  context.mailboxIndexes.forget(id);
+  context.mailboxIndexes.forget(context.paths.instance(id));
   context.store.delete(id);
 }

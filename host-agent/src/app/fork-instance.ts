@@ -1,113 +1,75 @@
-import { join } from 'node:path';
-import { assertFreeBytes } from '../os/disk-space.js';
-import { assertAllowed } from '../domain/instance-state.js';
+import { AlreadyExists, InvalidState } from '@offshoot/shared/errors.js';
 import type { ForkInstanceCommand, ForkResult } from './commands.js';
 import type { Context } from './context.js';
-import { assertCapability, usableDriver } from './drivers.js';
-import { withConsoleTail } from './failure.js';
+import { openForkBase, type ForkBase } from './fork-base.js';
+import { forkDisk } from './fork-disk.js';
+import { forkMemory } from './fork-memory.js';
 import { ForkHandoffs } from './handoffs/fork-handoffs.js';
-import { changed, save } from './instance-record.js';
-import { machineSpec } from './machine-spec.js';
-import { reserveInstance } from './new-instance.js';
-import { captureOf } from './restore-instance.js';
-import { closeLink } from './running-instances.js';
 import { Stopwatch } from './stopwatch.js';
-import { UndoStack } from './undo-stack.js';
 
-/** Room for what the fork itself writes at first, in bytes. */
-const DISK_MARGIN_BYTES = 64 * 2 ** 20;
-
-/** Makes a running fork of a parked instance; on any failure nothing of it is left, and the source is as it was. */
+/** Makes one fork; on any failure nothing of it is left, and the source is as it was. */
 export async function forkInstance(
   context: Context,
   command: ForkInstanceCommand,
   signal: AbortSignal,
 ): Promise<ForkResult> {
   const watch = new Stopwatch();
-  const { id: sourceId } = context.store.resolve(command.source);
-  using _lock = await context.locks.shared(sourceId, signal);
-  const source = context.store.resolve(sourceId);
-  assertAllowed('fork', source.name, source.state);
-  assertCapability(source.driver, 'fork');
-  if (command.mailboxes.length > 0) assertCapability(source.driver, 'mailbox');
-  const driver = await usableDriver(context, source.driver, signal);
-  const capture = captureOf(context, source);
-  const sourcePaths = context.paths.instance(sourceId);
+  checkBeforeCapture(context, command);
+  await using base = await openForkBase(context, command, signal);
+  using fork = await prepareFork(context, base, command, signal);
+  return await fork.make(signal, watch);
+}
 
-  await using undo = new UndoStack(context.logger);
-  using handoffs = new ForkHandoffs(context, command);
-  await handoffs.prepare({ instance: source, capture, paths: sourcePaths }, signal);
-  await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
-  const checking = watch.lap();
+/** A fork that has been checked and can be made. */
+export interface PreparedFork extends Disposable {
+  make(signal: AbortSignal, watch: Stopwatch): Promise<ForkResult>;
+}
 
-  const reserved = reserveInstance(
-    context,
-    {
-      name: command.name,
-      labels: command.labels,
-      imageId: source.imageId,
-      driver: source.driver,
-      vcpus: source.vcpus,
-      memoryBytes: source.memoryBytes,
-      forkedFrom: sourceId,
-      ...(source.agent === undefined ? {} : { agent: source.agent }),
-    },
-    undo,
-  );
-  const paths = context.paths.instance(reserved.id);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
-  await context.files.create(reserved);
-  await Promise.all([
-    context.files.shareMemory(sourceId, reserved.id),
-    context.disks.clone(sourcePaths.disk, paths.disk, signal),
-  ]);
-  const clone = watch.lap();
+/** What can be refused without touching the source, and so must be before it is paused. @throws AlreadyExists, InvalidState */
+export function checkBeforeCapture(
+  { store }: Context,
+  { name, source, mailboxes, targetState }: ForkInstanceCommand,
+): void {
+  const { state } = store.resolve(source);
+  if (name !== undefined && store.hasName(name))
+    throw new AlreadyExists(`there is an instance named ${name}: choose another name, or delete that one`, {
+      reason: 'INSTANCE_NAME_TAKEN',
+      metadata: { name },
+    });
+  if (mailboxes.length > 0 && (state === 'STOPPED' || targetState === 'STOPPED'))
+    throw new InvalidState(
+      state === 'STOPPED'
+        ? `a stopped instance has no memory to deliver mailboxes into: start it first, or fork without mailboxes`
+        : `a fork that is to be STOPPED has no memory to deliver mailboxes into: leave target_state out, or the mailboxes`,
+      { reason: 'MAILBOXES_NEED_MEMORY', metadata: { state } },
+    );
+}
 
-  using nic = context.network.attach(reserved.network);
-  const spec = {
-    ...machineSpec(reserved, paths, nic.backend),
-    capture,
-    stateFile: join(sourcePaths.root, capture.stateFile),
-  };
-  const { vm, timings } = await driver.restore(spec, signal);
-  undo.push('end hypervisor', () => vm.kill());
-  const running = await context.running.openLink(vm, reserved, paths, capture.workloadLogOffset, signal);
-  undo.push('close link', () => closeLink(running));
-  watch.lap();
-
-  {
-    await using memory = await vm.openMemory();
-    await handoffs.apply(memory, reserved);
-  }
-  const patch = watch.lap();
-
-  // The guest's agent finds these bytes when it resumes, and looks at its mailboxes at once.
-  running.link.wake();
-  await vm.resume(signal);
-  const resume = watch.lap();
-
-  try {
-    const { acks, networkMs, ackMs } = await handoffs.afterResume({ link: running.link, resumedAt: watch.now }, signal);
-    signal.throwIfAborted();
-    const instance = changed(reserved, 'RUNNING', { vmm: vm.process });
-    await save(context, instance, { durable: false });
-    undo.release();
-    context.running.add(instance.id, running);
+/** Checks everything of one fork of a base; nothing is written. */
+export async function prepareFork(
+  context: Context,
+  base: ForkBase,
+  command: ForkInstanceCommand,
+  signal: AbortSignal,
+): Promise<PreparedFork> {
+  const { capture } = base;
+  const target = command.targetState ?? (capture === undefined ? 'STOPPED' : 'RUNNING');
+  if (capture === undefined || target === 'STOPPED')
     return {
-      instance,
-      acks,
-      timings: {
-        clone: checking + clone,
-        spawn: timings.spawnMs,
-        load: timings.loadMs,
-        patch,
-        resume,
-        network: networkMs,
-        ack: ackMs,
-        total: watch.total,
-      },
+      make: (makeSignal, watch) => forkDisk(context, base, command, target, makeSignal, watch),
+      [Symbol.dispose]: () => undefined,
     };
+  const handoffs = new ForkHandoffs(context, command);
+  try {
+    await handoffs.prepare({ instance: base.source, capture, files: base.files }, signal);
   } catch (error) {
-    throw await withConsoleTail(error, paths);
+    handoffs[Symbol.dispose]();
+    throw error;
   }
+  return {
+    make: (makeSignal, watch) => forkMemory(context, { ...base, capture }, command, handoffs, makeSignal, watch),
+    [Symbol.dispose]: () => {
+      handoffs[Symbol.dispose]();
+    },
+  };
 }

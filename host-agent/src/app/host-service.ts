@@ -1,4 +1,5 @@
 import { availableParallelism, hostname, totalmem } from 'node:os';
+import { LIVE_STATES } from '../domain/instance-state.js';
 import { freeBytes } from '../os/disk-space.js';
 import type { HostOperations, HostView } from './commands.js';
 import type { Dependencies } from './dependencies.js';
@@ -9,7 +10,7 @@ export class HostService implements HostOperations {
 
   async describe(signal: AbortSignal): Promise<HostView> {
     const { version, drivers, network, acks, paths, store } = this.dependencies;
-    const running = store.list({ states: ['RUNNING'] });
+    const running = store.list({ states: LIVE_STATES });
     return {
       version,
       hostname: hostname(),

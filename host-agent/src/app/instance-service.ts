@@ -1,12 +1,15 @@
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import { parseInstanceId } from '../domain/ids.js';
 import type { InstanceId } from '../domain/ids.js';
+import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
 import type { VmExit } from '../ports/driver.js';
 import type {
   CreateInstanceCommand,
   ForkInstanceCommand,
+  ForkInstancesCommand,
+  ForkOutcome,
   ForkResult,
   InstanceOperations,
   ListInstancesCommand,
@@ -21,13 +24,16 @@ import type { Dependencies } from './dependencies.js';
 import { exitReason } from './failure.js';
 import { followFile } from './follow-file.js';
 import { forkInstance } from './fork-instance.js';
+import { forkInstances } from './fork-instances.js';
 import { InstanceLocks } from './instance-locks.js';
 import { changed, save } from './instance-record.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
+import { pauseInstance, resumeInstance } from './pause-instance.js';
 import { recover } from './recover.js';
 import { restoreInstance } from './restore-instance.js';
 import { RunningInstances } from './running-instances.js';
 import { standbyInstance } from './standby-instance.js';
+import { startInstance } from './start-instance.js';
 import { stopInstance } from './stop-instance.js';
 
 /** Everything that can be asked of instances; each operation has a file of its own. */
@@ -89,8 +95,37 @@ export class InstanceService implements InstanceOperations {
     return this.operate(signal, (s) => restoreInstance(this.context, reference, s));
   }
 
+  start(reference: string, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }> {
+    return this.operate(signal, (s) => startInstance(this.context, reference, s));
+  }
+
+  pause(reference: string, signal: AbortSignal): Promise<Instance> {
+    return this.operate(signal, (s) => pauseInstance(this.context, reference, s));
+  }
+
+  resume(reference: string, signal: AbortSignal): Promise<Instance> {
+    return this.operate(signal, (s) => resumeInstance(this.context, reference, s));
+  }
+
   fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult> {
     return this.operate(signal, (s) => forkInstance(this.context, command, s));
+  }
+
+  async *forkMany(command: ForkInstancesCommand, signal: AbortSignal): AsyncGenerator<ForkOutcome, void, undefined> {
+    let end: () => void = () => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    this.underWay.add(ended);
+    try {
+      for await (const outcome of forkInstances(this.context, command, AbortSignal.any([signal, this.closing.signal])))
+        yield outcome.error === undefined ? outcome : { ...outcome, error: asCapacityIfFull(outcome.error) };
+    } catch (error) {
+      throw asCapacityIfFull(error);
+    } finally {
+      this.underWay.delete(ended);
+      end();
+    }
   }
 
   stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance> {
@@ -133,7 +168,7 @@ export class InstanceService implements InstanceOperations {
   /** A VMM went by itself: powered off by its guest, or dead. */
   private async recordExit(id: InstanceId, exit: VmExit): Promise<void> {
     const instance = this.context.store.byId(id);
-    if (instance?.state !== 'RUNNING') return;
+    if (instance === undefined || !LIVE_STATES.includes(instance.state)) return;
     const poweredOff = exit.code === 0;
     const stateReason = poweredOff ? '' : await exitReason(exit, this.context.paths.instance(id));
     this.context.logger.warn(

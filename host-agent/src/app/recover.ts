@@ -1,6 +1,8 @@
 import { messageOf } from '@offshoot/shared/errors.js';
+import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Context } from './context.js';
+import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { machineFiles } from './machine-spec.js';
 
@@ -25,7 +27,7 @@ export async function recover(context: Context): Promise<void> {
       logger.warn({ instance: instance.id, name: instance.name }, 'forgetting an instance whose folder is gone');
       await context.orphans.endProcessesOf(root);
       store.delete(instance.id);
-    } else if (instance.state === 'RUNNING') await adopt(context, instance);
+    } else if (LIVE_STATES.includes(instance.state)) await adopt(context, instance);
     else await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
   }
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
@@ -43,8 +45,12 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
     if (vm !== undefined) {
       const running = await context.running.openLink(vm, instance, paths, 0, signal);
       running.link.wake();
-      await vm.resume(signal); // paused if the daemon was killed in the middle of a capture; else of no effect
+      // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
+      if (instance.state === 'RUNNING') await vm.resume(signal);
+      else if ((await vm.state(signal)) === 'running') await vm.pause(signal);
+      await save(context, changed(instance, instance.state, { vmm: vm.process }), { durable: false });
       context.running.add(instance.id, running);
+      if (instance.state === 'RUNNING') void thaw(running.link, instance.name, logger);
       logger.info({ instance: instance.id, name: instance.name, pid: vm.process.pid }, 'took over a running VM');
       return;
     }

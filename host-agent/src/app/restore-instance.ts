@@ -1,9 +1,10 @@
-import { Corrupt, InvalidState } from '@offshoot/shared/errors.js';
 import { join } from 'node:path';
 import { assertAllowed } from '../domain/instance-state.js';
-import type { Capture, Instance } from '../domain/instance.js';
+import type { Instance } from '../domain/instance.js';
+import { captureFor } from './capture-fitness.js';
 import type { Context } from './context.js';
 import { assertCapability, usableDriver } from './drivers.js';
+import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
 import { closeLink } from './running-instances.js';
@@ -22,7 +23,7 @@ export async function restoreInstance(
   assertAllowed('restore', parked.name, parked.state);
   assertCapability(parked.driver, 'snapshot');
   const driver = await usableDriver(context, parked.driver, signal);
-  const capture = captureOf(context, parked);
+  const capture = captureFor(context, parked);
   const paths = context.paths.instance(id);
 
   await using undo = new UndoStack(context.logger);
@@ -39,22 +40,9 @@ export async function restoreInstance(
   undo.push('park again', () => save(context, parked, { durable: false }));
   await vm.resume(signal);
   undo.release();
-  context.mailboxIndexes.forget(id);
+  context.mailboxIndexes.forget(paths);
   context.running.add(id, running);
+  // Its workload was frozen for the capture.
+  await thaw(running.link, instance.name, context.logger);
   return { instance, restoreMs: performance.now() - started };
-}
-
-/** The capture of a parked instance, fit for this host's network. */
-export function captureOf(context: Context, instance: Instance): Capture {
-  const { capture } = instance;
-  if (capture === undefined)
-    throw new Corrupt(`parked instance ${instance.name} has no capture on record`, { reason: 'CAPTURE_MISSING' });
-  const { mode } = context.network.status;
-  // The network card's offloads are part of the device state, and a TAP offers others than QEMU's own stack.
-  if (capture.networkMode !== mode)
-    throw new InvalidState(
-      `${instance.name} was captured with network mode ${capture.networkMode}, this daemon runs with ${mode}: start it with network.mode ${capture.networkMode}`,
-      { reason: 'NETWORK_MODE_MISMATCH', metadata: { captured: capture.networkMode, here: mode } },
-    );
-  return capture;
 }

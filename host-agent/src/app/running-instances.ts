@@ -1,4 +1,4 @@
-import { messageOf } from '@offshoot/shared/errors.js';
+import { Unreachable, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import type { InstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
@@ -34,11 +34,12 @@ export class RunningInstances {
     vm: Vm,
     instance: Instance,
     paths: InstancePaths,
-    /** Offset of the first byte of workload output that is wanted, for an instance that has no log yet. */
-    logStart: number,
+    /** Offset of the first byte of workload output that is wanted, for an instance that has no log yet; or that its workload begins anew. */
+    logStart: number | 'anew',
     signal: AbortSignal,
   ): Promise<RunningInstance> {
-    const log = new WorkloadLog(paths.workloadLog, logStart);
+    const path = paths.workloadLog;
+    const log = logStart === 'anew' ? WorkloadLog.beginAnew(path) : WorkloadLog.goOn(path, logStart);
     try {
       const link = await this.links.open(
         {
@@ -108,4 +109,11 @@ export async function closeLink({ link, log }: RunningInstance): Promise<void> {
 export async function killVm(running: RunningInstance): Promise<void> {
   await closeLink(running);
   await running.vm.kill();
+}
+
+/** @throws Unreachable when the row says that a VMM runs but it is just gone */
+export function runningVm(all: RunningInstances, { id, name }: Instance): RunningInstance {
+  const running = all.get(id);
+  if (running !== undefined) return running;
+  throw new Unreachable(`the hypervisor of ${name} is gone`, { reason: 'VMM_GONE', metadata: { instance: name } });
 }

@@ -1,12 +1,15 @@
-import { InvalidState, Timeout, Unreachable } from '@offshoot/shared/errors.js';
-import { NETWORK_MAILBOX, RESERVED_NAME_PREFIX } from '@offshoot/shared/mailbox/frame-layout.js';
+import { Timeout } from '@offshoot/shared/errors.js';
+import { RESERVED_NAME_PREFIX } from '@offshoot/shared/mailbox/frame-layout.js';
 import { assertAllowed } from '../domain/instance-state.js';
-import type { Capture, Instance } from '../domain/instance.js';
+import type { Instance } from '../domain/instance.js';
+import type { CaptureResult } from '../ports/driver.js';
+import { agentReady, captureRecord } from './capture-record.js';
 import type { StandbyInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { assertCapability } from './drivers.js';
+import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
-import { closeLink, type RunningInstance } from './running-instances.js';
+import { closeLink, runningVm } from './running-instances.js';
 
 /** Parks a running instance. On failure it runs on. */
 export async function standbyInstance(
@@ -22,66 +25,43 @@ export async function standbyInstance(
   const instance = context.store.resolve(id);
   assertAllowed('standby', instance.name, instance.state);
   assertCapability(instance.driver, 'snapshot');
-  const running = runningVm(context, instance);
+  const running = runningVm(context.running, instance);
   const paths = context.paths.instance(id);
-  if (instance.agent !== undefined) await agentReady(running, signal);
+  if (instance.state === 'RUNNING') await agentReady(running, instance, signal);
+  const goOn = (): Promise<void> => (instance.state === 'RUNNING' ? running.vm.resume() : running.vm.pause());
 
-  const result = await running.vm.capture({ stateFile: paths.deviceState, memoryFile: paths.nextMemory }, signal);
+  await using held = await HeldGuest.hold(instance, running.link, command.freezeWorkload, context.logger, signal);
+  let result: CaptureResult;
+  try {
+    result = await running.vm.capture({ stateFile: paths.deviceState, memoryFile: paths.nextMemory }, {}, signal);
+  } catch (error) {
+    await goOn(); // the driver let it run, and a paused instance has to stay one
+    throw error;
+  }
   // From here on the caller's signal is not asked any more: the capture is complete, and the state has to follow.
   let parked: Instance;
   try {
+    held.assertHeld(result.pauseMs);
     if (result.memoryFile === paths.nextMemory) await context.files.adoptNextMemory(id);
-    const capture: Capture = {
-      takenAt: new Date().toISOString(),
-      stateFile: 'device-state',
-      stateSha256: result.stateSha256,
-      memoryFile: 'memory',
-      memoryStamp: await context.files.stampOf(paths.memory),
-      regions: result.regions,
-      driver: instance.driver,
-      driverVersion: result.driverVersion,
-      machineType: result.machineType,
-      cpuModel: result.cpuModel,
-      accelerator: result.accelerator,
-      // What the VM has, which after a change of the configuration may not be what the daemon would give it.
-      networkMode: instance.network.tap === undefined ? 'user' : 'tap',
-      registeredMailboxes: running.link.mailboxes() ?? [],
-      workloadLogOffset: running.log.offset,
-    };
+    const capture = await captureRecord(context, instance, running, result, paths);
     parked = changed(instance, 'STANDBY', { capture, vmm: undefined });
     // The row first: a daemon killed after this line finds a parked instance and ends the paused VMM.
     await save(context, parked, { durable: false });
   } catch (error) {
-    await running.vm.resume();
+    await goOn();
     throw error;
   }
+  held.keep();
   context.running.remove(id);
   await closeLink(running);
   await running.vm.kill();
   return { instance: parked, captureMs: result.pauseMs };
 }
 
-/** How long a resumed agent may take to be back, in milliseconds; an agent that died must not keep its VM from being parked. */
-const AGENT_READY_MS = 2000;
-
-/**
- * Waits until the agent has armed the mailbox that forks get their address through: just after a fork or restore it may
- * not have come to that yet.
- */
-async function agentReady({ link }: RunningInstance, signal: AbortSignal): Promise<void> {
-  const limit = AbortSignal.timeout(AGENT_READY_MS);
-  try {
-    await link.waitForMailboxes([NETWORK_MAILBOX], AbortSignal.any([signal, limit]));
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!limit.aborted && !(error instanceof Unreachable)) throw error;
-  }
-}
-
 async function waitForMailboxes(context: Context, command: StandbyInstanceCommand, signal: AbortSignal): Promise<void> {
   const instance = context.store.resolve(command.instance);
   assertAllowed('standby', instance.name, instance.state);
-  const { link } = runningVm(context, instance);
+  const { link } = runningVm(context.running, instance);
   const limit = AbortSignal.timeout(command.waitTimeoutMs);
   try {
     await link.waitForMailboxes(command.waitMailboxes, AbortSignal.any([signal, limit]));
@@ -95,16 +75,4 @@ async function waitForMailboxes(context: Context, command: StandbyInstanceComman
       { reason: 'MAILBOX_WAIT_TIMEOUT', metadata: { armed: armed.join(',') }, cause: error },
     );
   }
-}
-
-/** @throws Unreachable when the row says RUNNING but the VMM is just gone */
-export function runningVm(context: Context, instance: Instance): RunningInstance {
-  const running = context.running.get(instance.id);
-  if (running !== undefined) return running;
-  if (instance.state !== 'RUNNING')
-    throw new InvalidState(`instance ${instance.name} is ${instance.state}`, { reason: 'INSTANCE_STATE' });
-  throw new Unreachable(`the hypervisor of ${instance.name} is gone`, {
-    reason: 'VMM_GONE',
-    metadata: { instance: instance.name },
-  });
 }

@@ -23,7 +23,7 @@ export async function stopInstance(
   if (running !== undefined) await shutDown(running, graceMs, context.logger.child({ instance: id }));
   const stopped = changed(instance, 'STOPPED', { vmm: undefined, capture: undefined, stateReason: '' });
   await save(context, stopped, { durable: true });
-  context.mailboxIndexes.forget(id);
+  context.mailboxIndexes.forget(context.paths.instance(id));
   await context.files.dropCapture(id);
   return stopped;
 }

@@ -17,7 +17,7 @@ describe("a workload's log", () => {
   const content = (): string => readFileSync(path, 'utf8');
 
   it('of a fork begins where its source had been read to', () => {
-    using log = new WorkloadLog(path, 1000);
+    using log = WorkloadLog.goOn(path, 1000);
     expect(log.offset).toBe(1000);
     log.append(1000, Buffer.from('forked\n'));
     expect(log.offset).toBe(1007);
@@ -26,17 +26,32 @@ describe("a workload's log", () => {
 
   it('goes on under a new daemon at the byte where the old one stopped', () => {
     {
-      using log = new WorkloadLog(path, 1000);
+      using log = WorkloadLog.goOn(path, 1000);
       log.append(1000, Buffer.from('first\n'));
     }
-    using log = new WorkloadLog(path, 0);
+    using log = WorkloadLog.goOn(path, 0);
     expect(log.offset).toBe(1006);
     log.append(1000, Buffer.from('first\nsecond\n'));
     expect(content()).toBe('first\nsecond\n');
   });
 
+  it('goes on in the same file when the workload begins anew, whose output is counted from 0', () => {
+    {
+      using log = WorkloadLog.goOn(path, 0);
+      log.append(0, Buffer.from('first life\n'));
+    }
+    {
+      using log = WorkloadLog.beginAnew(path);
+      expect(log.offset).toBe(0);
+      log.append(0, Buffer.from('second life\n'));
+    }
+    using log = WorkloadLog.goOn(path, 0);
+    expect(log.offset).toBe(12);
+    expect(content()).toBe('first life\nsecond life\n');
+  });
+
   it('starts a new file where output was lost, so that offsets stay true', () => {
-    using log = new WorkloadLog(path, 0);
+    using log = WorkloadLog.goOn(path, 0);
     log.append(0, Buffer.from('before\n'));
     log.append(5000, Buffer.from('after\n'));
     expect(log.offset).toBe(5006);
@@ -45,7 +60,7 @@ describe("a workload's log", () => {
   });
 
   it('keeps no more than two files of 16 MiB', () => {
-    using log = new WorkloadLog(path, 0);
+    using log = WorkloadLog.goOn(path, 0);
     const piece = Buffer.alloc(2 ** 20, 'x');
     for (let i = 0; i < 40; i++) log.append(log.offset, piece);
     expect(log.offset).toBe(40 * 2 ** 20);

@@ -6,22 +6,31 @@ const ROTATE_AT_BYTES = 16 * 2 ** 20;
 
 /**
  * The workload's output: one file and the one before it (`.1`). Beside it stands (`.start`) at which offset of the
- * workload's output the file begins, so that a new daemon knows where to go on. Writes are small and go to the page cache.
+ * workload's output the file begins (negative where it begins with an earlier workload's), so that a new daemon knows where to go on. Writes are small and go to the page cache.
  */
 export class WorkloadLog implements Disposable {
   private descriptor: number;
   private start: number;
   private bytes: number;
 
-  /** @param start offset of the first byte to come, for a log that does not exist yet */
-  constructor(
+  private constructor(
     private readonly path: string,
-    start: number,
+    startOf: (bytes: number) => number,
   ) {
-    this.start = readStart(`${path}.start`) ?? start;
     this.descriptor = openSync(path, 'a', 0o600);
     this.bytes = fstatSync(this.descriptor).size;
+    this.start = startOf(this.bytes);
     writeFileSync(`${path}.start`, String(this.start), { mode: 0o600 });
+  }
+
+  /** @param start offset of the first byte to come, for a log that does not exist yet */
+  static goOn(path: string, start: number): WorkloadLog {
+    return new WorkloadLog(path, () => readStart(`${path}.start`) ?? start);
+  }
+
+  /** A workload begins anew: what it says is added to what an earlier one said, and counted from 0. */
+  static beginAnew(path: string): WorkloadLog {
+    return new WorkloadLog(path, (bytes) => -bytes);
   }
 
   /** Offset of the next byte. */
@@ -57,7 +66,7 @@ export class WorkloadLog implements Disposable {
 function readStart(path: string): number | undefined {
   try {
     const start = Number(readFileSync(path, 'utf8'));
-    return Number.isSafeInteger(start) && start >= 0 ? start : undefined;
+    return Number.isSafeInteger(start) ? start : undefined;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;

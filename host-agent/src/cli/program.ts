@@ -5,10 +5,12 @@ import { defineImage } from './commands/image.js';
 import { defineInspect } from './commands/inspect.js';
 import { defineLogs } from './commands/logs.js';
 import { definePs } from './commands/ps.js';
+import { definePause, defineResume } from './commands/pause.js';
 import { defineRestore } from './commands/restore.js';
 import { defineRm } from './commands/rm.js';
 import { defineRun } from './commands/run.js';
 import { defineStandby } from './commands/standby.js';
+import { defineStart } from './commands/start.js';
 import { defineStop } from './commands/stop.js';
 import { defineVersion } from './commands/version.js';
 import type { Define } from './commands/define.js';
@@ -28,7 +30,10 @@ const VERBS: readonly Define[] = [
   defineStandby,
   defineRestore,
   defineFork,
+  definePause,
+  defineResume,
   defineStop,
+  defineStart,
   defineRm,
   defineHost,
   defineVersion,

@@ -24,6 +24,8 @@ export interface ErrorStatus {
   readonly code: status;
   /** The message, under gRPC's name for it. */
   readonly details: string;
+  /** `ErrorInfo.reason`. */
+  readonly reason: string;
   readonly metadata: Metadata;
   /** Set for a defect: stands in the answer and beside the error in the log. */
   readonly errorId?: string;
@@ -81,7 +83,7 @@ function withDetails(code: status, text: string, details: Omit<StatusDetails, 'd
   });
   const metadata = new Metadata();
   metadata.set(STATUS_DETAILS_KEY, encoded);
-  return { code, details: message, metadata };
+  return { code, details: message, reason: details.reason, metadata };
 }
 
 function boundedViolations(violations: readonly FieldViolation[]): FieldViolation[] {

@@ -1,5 +1,10 @@
-import type { ForkInstanceResponse, ForkTimings } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
-import type { ForkResult } from '../app/commands.js';
+import type {
+  ForkInstanceResponse,
+  ForkInstancesResponse,
+  ForkTimings,
+} from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import type { ForkOutcome, ForkResult } from '../app/commands.js';
+import type { ErrorStatus } from './error-status.js';
 import { toInstanceMessage } from './instance-message.js';
 import { toDuration } from './proto-duration.js';
 
@@ -14,6 +19,7 @@ export function toForkMessage(result: ForkResult, directory: string): ForkInstan
     network: toDuration(t.network),
     ack: toDuration(t.ack),
     total: toDuration(t.total),
+    sourcePause: t.sourcePause === undefined ? undefined : toDuration(t.sourcePause),
   };
   return {
     instance: toInstanceMessage(result.instance, directory),
@@ -25,4 +31,15 @@ export function toForkMessage(result: ForkResult, directory: string): ForkInstan
     })),
     timings,
   };
+}
+
+/** @param describe what a single call would have ended with */
+export function toForkOutcomeMessage(
+  { index, result, error }: ForkOutcome,
+  toMessage: (result: ForkResult) => ForkInstanceResponse,
+  describe: (error: unknown) => ErrorStatus,
+): ForkInstancesResponse {
+  if (result !== undefined) return { index, outcome: { $case: 'fork', fork: toMessage(result) } };
+  const { code, details, reason } = describe(error);
+  return { index, outcome: { $case: 'failure', failure: { code, reason, message: details } } };
 }

@@ -11,6 +11,7 @@ import type { InstanceState } from '../domain/instance-state.js';
 const WIRE_STATE: Readonly<Record<InstanceState, WireState>> = {
   CREATING: WireState.INSTANCE_STATE_CREATING,
   RUNNING: WireState.INSTANCE_STATE_RUNNING,
+  PAUSED: WireState.INSTANCE_STATE_PAUSED,
   STANDBY: WireState.INSTANCE_STATE_STANDBY,
   STOPPED: WireState.INSTANCE_STATE_STOPPED,
   FAILED: WireState.INSTANCE_STATE_FAILED,

@@ -2,6 +2,7 @@ import { InstanceState as S } from '@offshoot/proto/generated/offshoot/v1/instan
 import {
   CreateInstanceRequest,
   ForkInstanceRequest,
+  ForkInstancesRequest,
   ListInstancesRequest,
   LogSource,
   MailboxDelivery,
@@ -16,6 +17,7 @@ import { describe, expect, it } from 'vitest';
 import {
   parseCreate,
   parseFork,
+  parseForks,
   parseInstance,
   parseList,
   parseLogs,
@@ -170,7 +172,20 @@ describe('ForkInstance', () => {
       ],
       waitForNetwork: true,
       networkTimeoutMs: 10_000,
+      fromRunning: false,
+      targetState: undefined,
+      freezeWorkload: true,
     });
+  });
+
+  it('takes RUNNING or STOPPED as its target, and nothing else', () => {
+    expect(fork({ targetState: S.INSTANCE_STATE_STOPPED }).targetState).toBe('STOPPED');
+    expect(fork({ targetState: S.INSTANCE_STATE_RUNNING, fromRunning: true })).toMatchObject({
+      targetState: 'RUNNING',
+      fromRunning: true,
+    });
+    for (const targetState of [S.INSTANCE_STATE_STANDBY, S.INSTANCE_STATE_FAILED])
+      expect(refusal(() => fork({ targetState }))?.fields).toEqual(['target_state']);
   });
 
   it('delivers JSON byte for byte and data as bytes', () => {
@@ -291,6 +306,48 @@ describe('ForkInstance', () => {
   });
 });
 
+describe('ForkInstances', () => {
+  const forks = (partial: Parameters<typeof ForkInstancesRequest.fromPartial>[0]) =>
+    parseForks(ForkInstancesRequest.fromPartial({ fork: { source: 's', name: 'job' }, count: 2, ...partial }));
+
+  it('takes 1 to 256 forks, each with mailboxes of its own beside those for all', () => {
+    const { count, mailboxesByIndex, allOrNothing } = forks({
+      fork: { source: 's', mailboxes: [mailbox({ name: 'all' })] },
+      mailboxesByIndex: [{ mailboxes: [mailbox({ name: 'first' })] }, {}],
+    });
+    expect({ count, allOrNothing }).toEqual({ count: 2, allOrNothing: false });
+    expect(mailboxesByIndex.map((deliveries) => deliveries.map(({ name }) => name))).toEqual([['first'], []]);
+    expect(forks({ count: 256 }).count).toBe(256);
+    for (const count of [0, 257]) expect(refusal(() => forks({ count }))?.fields).toEqual(['count']);
+  });
+
+  it('wants an entry of mailboxes for each fork or none, and no mailbox twice', () => {
+    expect(refusal(() => forks({ mailboxesByIndex: [{}] }))?.fields).toEqual(['mailboxes_by_index']);
+    const twice = {
+      fork: { source: 's', mailboxes: [mailbox()] },
+      count: 1,
+      mailboxesByIndex: [{ mailboxes: [mailbox()] }],
+    };
+    expect(refusal(() => forks(twice))).toMatchObject({
+      fields: ['mailboxes_by_index[0].mailboxes'],
+      reason: 'DUPLICATE_MAILBOX',
+    });
+    const many = Array.from({ length: 9 }, (_, i) => mailbox({ name: `m${i}` }));
+    const others = Array.from({ length: 8 }, (_, i) => mailbox({ name: `o${i}` }));
+    expect(
+      refusal(() =>
+        forks({ fork: { source: 's', mailboxes: many }, count: 1, mailboxesByIndex: [{ mailboxes: others }] }),
+      ),
+    ).toMatchObject({ reason: 'TOO_MANY_MAILBOXES' });
+  });
+
+  it('refuses a name whose longest fork would have too long a one, and says where a mistake stands', () => {
+    expect(forks({ fork: { source: 's', name: 'n'.repeat(61) } }).fork.name).toHaveLength(61);
+    expect(refusal(() => forks({ fork: { source: 's', name: 'n'.repeat(62) } }))?.fields).toEqual(['fork.name']);
+    expect(refusal(() => forks({ fork: {} }))?.fields).toEqual(['fork.source']);
+  });
+});
+
 describe('the other calls', () => {
   it('need an instance that is named', () => {
     expect(refusal(() => parseInstance({ instance: '' }))?.fields).toEqual(['instance']);
@@ -300,7 +357,7 @@ describe('the other calls', () => {
   it('wait for mailboxes up to 10 minutes, 30 s by default', () => {
     const standby = (waitTimeout?: { seconds: bigint; nanos: number }) =>
       parseStandby(StandbyInstanceRequest.fromPartial({ instance: 'i', waitMailboxes: ['b', 'b'], waitTimeout }));
-    expect(standby()).toEqual({ instance: 'i', waitMailboxes: ['b'], waitTimeoutMs: 30_000 });
+    expect(standby()).toEqual({ instance: 'i', freezeWorkload: true, waitMailboxes: ['b'], waitTimeoutMs: 30_000 });
     expect(standby(seconds(600)).waitTimeoutMs).toBe(600_000);
     expect(refusal(() => standby(seconds(601)))?.fields).toEqual(['wait_timeout']);
     expect(refusal(() => standby(seconds(-1)))?.fields).toEqual(['wait_timeout']);

@@ -1,20 +1,23 @@
 import {
   LogSource as WireLogSource,
+  ForkInstanceRequest,
   type CreateInstanceRequest,
-  type ForkInstanceRequest,
+  type ForkInstancesRequest,
   type ListInstancesRequest,
   type StandbyInstanceRequest,
   type StopInstanceRequest,
   type StreamLogsRequest,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type {
   CreateInstanceCommand,
   ForkInstanceCommand,
+  ForkInstancesCommand,
   ListInstancesCommand,
   LogSource,
   StandbyInstanceCommand,
 } from '../app/commands.js';
-import type { InstanceState } from '../domain/instance-state.js';
+import type { InstanceState as State } from '../domain/instance-state.js';
 import { parseDuration, parseLabels, parseName, parseReference, parseTimeout } from './field-parsers.js';
 import { instanceStateOf } from './instance-message.js';
 import { checkMailboxName, parseDeliveries } from './mailbox-request.js';
@@ -42,14 +45,73 @@ export const parseCreate = (request: CreateInstanceRequest): CreateInstanceComma
   }));
 
 export const parseFork = (request: ForkInstanceRequest): ForkInstanceCommand =>
-  collecting((violations) => ({
-    source: parseReference('source', request.source, violations),
-    name: parseName('name', request.name, violations),
-    labels: parseLabels('labels', request.labels, violations),
-    mailboxes: parseDeliveries('mailboxes', request.mailboxes, violations),
+  collecting((violations) => forkCommand('', request, violations));
+
+export const parseForks = ({
+  fork,
+  count,
+  mailboxesByIndex,
+  allOrNothing,
+}: ForkInstancesRequest): ForkInstancesCommand =>
+  collecting((violations) => {
+    if (count < 1 || count > L.forks) violations.add('count', `must be 1 to ${String(L.forks)}, got ${String(count)}`);
+    if (mailboxesByIndex.length > 0 && mailboxesByIndex.length !== count)
+      violations.add(
+        'mailboxes_by_index',
+        `must have an entry for each of the ${String(count)} forks or none, got ${String(mailboxesByIndex.length)}`,
+      );
+    // The longest name of all is the last fork's.
+    const suffix = fork === undefined || fork.name === '' ? '' : `-${String(Math.max(count, 1) - 1)}`;
+    const common = fork ?? ForkInstanceRequest.fromPartial({});
+    const command = forkCommand('fork.', { ...common, name: `${common.name}${suffix}` }, violations);
+    const named = new Set(command.mailboxes.map(({ name }) => name));
+    return {
+      fork: { ...command, name: common.name === '' ? undefined : common.name },
+      count,
+      allOrNothing,
+      mailboxesByIndex: mailboxesByIndex.slice(0, L.forks).map(({ mailboxes }, i) => {
+        const field = `mailboxes_by_index[${String(i)}].mailboxes`;
+        const deliveries = parseDeliveries(field, mailboxes, violations);
+        if (deliveries.length + command.mailboxes.length > L.mailboxes)
+          violations.add(
+            field,
+            `must be at most ${String(L.mailboxes)} together with fork.mailboxes`,
+            'TOO_MANY_MAILBOXES',
+          );
+        for (const { name } of deliveries)
+          if (named.has(name))
+            violations.add(field, `${quoted(name)} is in fork.mailboxes already`, 'DUPLICATE_MAILBOX');
+        return deliveries;
+      }),
+    };
+  });
+
+/** @param at where the request stands in the whole one, with the dot */
+function forkCommand(at: string, request: ForkInstanceRequest, violations: Violations): ForkInstanceCommand {
+  return {
+    source: parseReference(`${at}source`, request.source, violations),
+    name: parseName(`${at}name`, request.name, violations),
+    labels: parseLabels(`${at}labels`, request.labels, violations),
+    mailboxes: parseDeliveries(`${at}mailboxes`, request.mailboxes, violations),
     waitForNetwork: request.waitForNetwork ?? true,
-    networkTimeoutMs: parseTimeout('network_timeout', request.networkTimeout, L.networkTimeoutMs, violations),
-  }));
+    networkTimeoutMs: parseTimeout(`${at}network_timeout`, request.networkTimeout, L.networkTimeoutMs, violations),
+    fromRunning: request.fromRunning,
+    targetState: parseTarget(`${at}target_state`, request.targetState, violations),
+    freezeWorkload: request.freezeWorkload ?? true,
+  };
+}
+
+function parseTarget(
+  field: string,
+  wire: ForkInstanceRequest['targetState'],
+  violations: Violations,
+): ForkInstanceCommand['targetState'] {
+  if (wire === InstanceState.INSTANCE_STATE_UNSPECIFIED) return undefined;
+  const state = instanceStateOf(wire);
+  if (state === 'RUNNING' || state === 'STOPPED') return state;
+  violations.add(field, `must be RUNNING or STOPPED, got ${state ?? String(wire)}`);
+  return undefined;
+}
 
 export const parseStandby = (request: StandbyInstanceRequest): StandbyInstanceCommand =>
   collecting((violations) => {
@@ -63,6 +125,7 @@ export const parseStandby = (request: StandbyInstanceRequest): StandbyInstanceCo
     return {
       instance: parseReference('instance', request.instance, violations),
       waitMailboxes,
+      freezeWorkload: request.freezeWorkload ?? true,
       waitTimeoutMs: parseTimeout('wait_timeout', request.waitTimeout, L.waitTimeoutMs, violations),
     };
   });
@@ -114,14 +177,14 @@ const LOG_SOURCE: Readonly<Partial<Record<WireLogSource, LogSource>>> = {
   [WireLogSource.LOG_SOURCE_VMM]: 'vmm',
 };
 
-function parseStates(states: ListInstancesRequest['states'], violations: Violations): InstanceState[] {
-  const parsed = new Set<InstanceState>();
+function parseStates(states: ListInstancesRequest['states'], violations: Violations): State[] {
+  const parsed = new Set<State>();
   states.forEach((wire, i) => {
     const state = instanceStateOf(wire);
     if (state === undefined)
       violations.add(
         `states[${String(i)}]`,
-        `must be CREATING, RUNNING, STANDBY, STOPPED or FAILED, got ${String(wire)}`,
+        `must be CREATING, RUNNING, PAUSED, STANDBY, STOPPED or FAILED, got ${String(wire)}`,
       );
     else parsed.add(state);
   });

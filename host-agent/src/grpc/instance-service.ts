@@ -1,16 +1,20 @@
 import type {
+  ForkInstancesRequest,
+  ForkInstancesResponse,
   InstanceServiceServer,
   StreamLogsRequest,
   StreamLogsResponse,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
-import type { InstanceOperations } from '../app/commands.js';
+import type { ForkResult, InstanceOperations } from '../app/commands.js';
 import type { Instance } from '../domain/instance.js';
 import type { CallRunner } from './call-runner.js';
-import { toForkMessage } from './fork-message.js';
+import { errorStatus } from './error-status.js';
+import { toForkMessage, toForkOutcomeMessage } from './fork-message.js';
 import { toInstanceMessage, toMailboxMessage } from './instance-message.js';
 import {
   parseCreate,
   parseFork,
+  parseForks,
   parseInstance,
   parseList,
   parseLogs,
@@ -25,6 +29,16 @@ const LOG_CHUNK_BYTES = 256 * 1024;
 /** offshoot.v1.InstanceService: parse, call, convert. */
 export function instanceService(instances: InstanceOperations, run: CallRunner): InstanceServiceServer {
   const message = (instance: Instance) => toInstanceMessage(instance, instances.directoryOf(instance));
+
+  const forkMessage = (result: ForkResult) => toForkMessage(result, instances.directoryOf(result.instance));
+
+  async function* forkInstances(
+    request: ForkInstancesRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<ForkInstancesResponse> {
+    for await (const outcome of instances.forkMany(parseForks(request), signal))
+      yield toForkOutcomeMessage(outcome, forkMessage, (error) => errorStatus(error, signal));
+  }
 
   async function* streamLogs(request: StreamLogsRequest, signal: AbortSignal): AsyncGenerator<StreamLogsResponse> {
     const { instance, source, follow } = parseLogs(request);
@@ -56,10 +70,20 @@ export function instanceService(instances: InstanceOperations, run: CallRunner):
       const { instance, restoreMs } = await instances.restore(parseInstance(request), signal);
       return { instance: message(instance), restoreTime: toDuration(restoreMs) };
     }),
-    forkInstance: run.unary('changes', async (request, signal) => {
-      const result = await instances.fork(parseFork(request), signal);
-      return toForkMessage(result, instances.directoryOf(result.instance));
+    startInstance: run.unary('changes', async (request, signal) => {
+      const { instance, bootMs } = await instances.start(parseInstance(request), signal);
+      return { instance: message(instance), bootTime: toDuration(bootMs) };
     }),
+    pauseInstance: run.unary('changes', async (request, signal) => ({
+      instance: message(await instances.pause(parseInstance(request), signal)),
+    })),
+    resumeInstance: run.unary('changes', async (request, signal) => ({
+      instance: message(await instances.resume(parseInstance(request), signal)),
+    })),
+    forkInstance: run.unary('changes', async (request, signal) =>
+      forkMessage(await instances.fork(parseFork(request), signal)),
+    ),
+    forkInstances: run.stream('changes', forkInstances),
     stopInstance: run.unary('changes', async (request, signal) => {
       const { instance, graceMs } = parseStop(request);
       return { instance: message(await instances.stop(instance, graceMs, signal)) };

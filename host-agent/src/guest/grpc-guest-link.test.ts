@@ -8,6 +8,7 @@ import { Server, ServerCredentials, status, type ServerWritableStream } from '@g
 import {
   GuestServiceService,
   type GuestServiceServer,
+  type ReconfigureNetworkRequest,
   type RegisterMailboxRequest,
   type RegisterMailboxResponse,
   type RegisteredMailbox,
@@ -46,6 +47,9 @@ class Guest {
   readonly registrations = new Set<ServerWritableStream<RegisterMailboxRequest, RegisterMailboxResponse>>();
   readonly outputs = new Set<ServerWritableStream<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>>();
   readonly calls: string[] = [];
+  identity: ReconfigureNetworkRequest | undefined;
+  outputEnd = 0n;
+  thawedAt = 0;
   private readonly injector;
   private readonly grpc = new Server();
 
@@ -65,6 +69,18 @@ class Guest {
       },
       reconfigureNetwork: (call, callback) => {
         this.calls.push(`network ${call.request.mac}`);
+        this.identity = call.request;
+        callback(null, {});
+      },
+      quiesce: (call, callback) => {
+        const { freezeWorkload, timeoutMs } = call.request;
+        this.calls.push(`quiesce ${String(freezeWorkload)} ${String(timeoutMs)}`);
+        callback(null, { workloadOutputEnd: this.outputEnd });
+        this.server.emit('quiesce');
+      },
+      thaw: (call, callback) => {
+        this.calls.push('thaw');
+        this.thawedAt = call.request.hostTimeMs;
         callback(null, {});
       },
       startWorkload: (call, callback) => {
@@ -233,6 +249,62 @@ describe('the link to a guest', () => {
     await sync;
     expect(guest.syncs.length).toBe(before + 1);
     expect(new Set(guest.syncs).size).toBe(guest.syncs.length);
+  });
+
+  it('makes a guest quiet, and waits until all that its workload said is here', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    await until(() => guest.calls.includes('output from 0'));
+    guest.outputEnd = 5n;
+    const asked = once(guest.server, 'quiesce');
+    const before = performance.now();
+    let quiet = false;
+    const quiesced = opened.quiesce({ freezeWorkload: true, timeoutMs: 10_000 }, soon()).then((answer) => {
+      quiet = true;
+      return answer;
+    });
+    await asked;
+    expect([quiet, guest.calls.at(-1)]).toEqual([false, 'quiesce true 10000']);
+    for (const call of guest.outputs) call.write({ offset: 0n, data: Buffer.from('hello') });
+    const { stopBefore } = await quiesced;
+    expect(stopBefore).toBeGreaterThanOrEqual(before + 9000);
+    expect(stopBefore).toBeLessThanOrEqual(performance.now() + 9000);
+  });
+
+  it('waits no longer for output than a capture would still be good, whatever the guest claims', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    guest.outputEnd = 2n ** 64n - 1n;
+    await expect(opened.quiesce({ freezeWorkload: false, timeoutMs: 1000 }, soon())).rejects.toMatchObject({
+      reason: 'WORKLOAD_OUTPUT_LATE',
+    });
+  });
+
+  it.each([0, 999, 60_001, 1000.5, NaN])('refuses a quiesce of %d ms before it asks the guest', async (timeoutMs) => {
+    const opened = await open();
+    await expect(opened.quiesce({ freezeWorkload: true, timeoutMs }, soon())).rejects.toMatchObject({
+      kind: 'InvalidInput',
+    });
+    expect(guest.calls.some((call) => call.startsWith('quiesce'))).toBe(false);
+  });
+
+  it('tells the time with a thaw', async () => {
+    const opened = await open();
+    const before = Date.now();
+    await opened.thaw(soon());
+    expect(guest.calls).toContain('thaw');
+    expect(guest.thawedAt).toBeGreaterThanOrEqual(before);
+    expect(guest.thawedAt).toBeLessThanOrEqual(Date.now());
+  });
+
+  it('hands a whole identity to the guest by call', async () => {
+    const opened = await open();
+    const identity = { slot: 0, mac: '02:00:00:00:00:02', ipv4: '10.0.0.2', prefixLength: 24, gateway: '10.0.0.1' };
+    const inside = { hostname: 'fork-1', machineId: 'ab'.repeat(16), entropy: Buffer.alloc(64, 1), hostTimeMs: 7.5 };
+    await opened.reconfigureNetwork({ ...identity, ...inside }, soon());
+    expect(guest.identity).toMatchObject({ mac: '02:00:00:00:00:02', ...inside });
+    await opened.reconfigureNetwork(identity, soon());
+    expect(guest.identity?.hostname).toBeUndefined();
   });
 
   it('discards the second half of whatever an earlier host was told', async () => {

@@ -1,10 +1,16 @@
 import { GuestServiceService as Guest } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import type { SessionStream } from '@offshoot/shared/channel/session-stream.js';
-import { Timeout, Unreachable, messageOf, type OffshootError } from '@offshoot/shared/errors.js';
+import { InvalidInput, Timeout, Unreachable, messageOf, type OffshootError } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import type { AgentInfo, RegisteredMailbox } from '../domain/instance.js';
-import type { NetworkIdentity } from '../domain/network-identity.js';
-import type { GuestEvents, GuestLink, WorkloadSpec } from '../ports/guest-link.js';
+import type {
+  ForkIdentity,
+  GuestEvents,
+  GuestLink,
+  Quiesced,
+  QuiesceOptions,
+  WorkloadSpec,
+} from '../ports/guest-link.js';
 import { parseHello, parseMailboxes, parseOutputOffset } from './guest-answers.js';
 import { GuestRpc } from './guest-rpc.js';
 import type { SessionChannel, SessionChannelEvents } from './session-channel.js';
@@ -14,6 +20,10 @@ const HELLO_TIMEOUT_MS = 20_000;
 /** Pause before the next session after one that failed; doubles up to the maximum while none succeeds. */
 const FIRST_PAUSE_MS = 1000;
 const MAX_PAUSE_MS = 30_000;
+/** What the guest takes as the limit of a quiesce, in milliseconds. */
+const QUIESCE_LIMIT_MS = { least: 1000, most: 60_000 } as const;
+/** Left of that limit when the VM has to stand still, in milliseconds: in a fork the rest of it begins to run again. */
+const QUIESCE_RESERVE_MS = 1000;
 
 /** {@link GuestLink} over a {@link SessionChannel}; opened by GrpcGuestLinkFactory. */
 export class SessionGuestLink implements GuestLink, SessionChannelEvents {
@@ -78,10 +88,33 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
     );
   }
 
-  async reconfigureNetwork(identity: NetworkIdentity, signal: AbortSignal): Promise<void> {
-    const { mac, ipv4, prefixLength, gateway } = identity;
+  async reconfigureNetwork(identity: ForkIdentity, signal: AbortSignal): Promise<void> {
+    const { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs } = identity;
     const rpc = await this.ready(signal);
-    await rpc.unary(Guest.reconfigureNetwork, { mac, ipv4, prefixLength, gateway }, signal);
+    const request = { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs };
+    await rpc.unary(Guest.reconfigureNetwork, request, signal);
+  }
+
+  async quiesce({ freezeWorkload, timeoutMs }: QuiesceOptions, signal: AbortSignal): Promise<Quiesced> {
+    const { least, most } = QUIESCE_LIMIT_MS;
+    if (!Number.isInteger(timeoutMs) || timeoutMs < least || timeoutMs > most)
+      throw InvalidInput.field('timeoutMs', `must be a whole number from ${String(least)} to ${String(most)}`);
+    const rpc = await this.ready(signal);
+    // The guest begins to count when it hears this, later than we do.
+    const stopBefore = performance.now() + timeoutMs - QUIESCE_RESERVE_MS;
+    const { workloadOutputEnd } = await rpc.unary(Guest.quiesce, { freezeWorkload, timeoutMs }, signal);
+    // What the workload said before belongs to this instance's log; a fork would otherwise say it again.
+    await this.until(
+      () => (BigInt(this.offset) >= workloadOutputEnd ? true : undefined),
+      AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, Math.ceil(stopBefore - performance.now())))]),
+      () => new Timeout('the output of the workload did not arrive in time', { reason: 'WORKLOAD_OUTPUT_LATE' }),
+    );
+    return { stopBefore };
+  }
+
+  async thaw(signal: AbortSignal): Promise<void> {
+    const rpc = await this.ready(signal);
+    await rpc.unary(Guest.thaw, { hostTimeMs: Date.now() }, signal);
   }
 
   async startWorkload(workload: WorkloadSpec, signal: AbortSignal): Promise<number> {
@@ -165,6 +198,7 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
         const at = parseOutputOffset(offset, data.length, this.offset);
         this.offset = at + data.length;
         this.events.onWorkloadOutput(at, data);
+        this.changed();
       },
     );
     try {

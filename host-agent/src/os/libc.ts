@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 
 /**
@@ -6,6 +7,25 @@ import koffi from 'koffi';
  * system error (`code`, `errno`, `syscall`) on -1.
  */
 const library = koffi.load('libc.so.6');
+
+/** `struct iovec` (readv(2)). */
+koffi.struct('iovec', { base: 'void *', length: 'size_t' });
+
+/** `struct pm_scan_arg` (Documentation/admin-guide/mm/pagemap.rst). */
+koffi.struct('pm_scan_arg', {
+  size: 'uint64',
+  flags: 'uint64',
+  start: 'uint64',
+  end: 'uint64',
+  walkEnd: 'uint64',
+  regions: 'void *',
+  regionCount: 'uint64',
+  maxPages: 'uint64',
+  inverted: 'uint64',
+  all: 'uint64',
+  any: 'uint64',
+  returned: 'uint64',
+});
 
 const raw = {
   ioctl: library.func('int ioctl(int fd, unsigned long request, _Inout_ void *argument)'),
@@ -19,6 +39,11 @@ const raw = {
   bind: library.func('int bind(int fd, const void *address, uint32 length)'),
   listen: library.func('int listen(int fd, int backlog)'),
   pidfdOpen: library.func('long syscall(long number, int pid, unsigned int flags)'),
+  pidfdGetfd: library.func('long syscall(long number, int pidfd, int fd, unsigned int flags)'),
+  pagemapScan: library.func('int ioctl(int fd, unsigned long request, _Inout_ pm_scan_arg *argument)'),
+  readProcess: library.func(
+    'long process_vm_readv(int pid, const iovec *local, unsigned long localCount, const void *remote, unsigned long remoteCount, unsigned long flags)',
+  ),
   poll: library.func('int poll(_Inout_ void *descriptors, unsigned long count, int timeoutMs)'),
 };
 
@@ -98,12 +123,91 @@ export const bind = (fd: number, address: Buffer): number =>
 
 export const listen = (fd: number, backlog: number): number => check('listen', raw.listen(fd, backlog) as number);
 
-/** The same number on every architecture (include/uapi/asm-generic/unistd.h); glibc has a wrapper only since 2.36. */
+/** The same numbers on every architecture (include/uapi/asm-generic/unistd.h); glibc has wrappers only since 2.36. */
 const SYS_PIDFD_OPEN = 434;
+const SYS_PIDFD_GETFD = 438;
 
 /** A descriptor of the process that becomes readable when the process ends. @throws SystemError ESRCH when it is gone */
 export const pidfdOpen = (pid: number): number =>
   check('pidfd_open', Number(raw.pidfdOpen(SYS_PIDFD_OPEN, pid, 0) as number | bigint));
+
+/**
+ * A copy of another process's descriptor `fd`, of the same open file. Needs ptrace rights.
+ * @throws SystemError EBADF when it has no such descriptor, EPERM without the rights, ESRCH when it is gone
+ */
+export function takeDescriptor(pid: number, fd: number): number {
+  const process = pidfdOpen(pid);
+  try {
+    return check('pidfd_getfd', Number(raw.pidfdGetfd(SYS_PIDFD_GETFD, process, fd, 0) as number | bigint));
+  } finally {
+    closeSync(process);
+  }
+}
+
+/** _IOWR('f', 16, struct pm_scan_arg) on x86 and arm; Linux 6.7 and later. */
+const PAGEMAP_SCAN = 0xc060_6610;
+const PM_SCAN_ARG_BYTES = 96;
+const PAGE_IS_FILE = 1 << 2;
+const PAGE_IS_PRESENT = 1 << 3;
+const PAGE_IS_SWAPPED = 1 << 4;
+/** `struct page_region`: start, end, categories, 64 bits each. */
+export const PAGE_REGION_BYTES = 24;
+
+/**
+ * Fills `regions` with the runs of pages between two addresses that are the process's own, present or swapped out and of no
+ * file, in order.
+ * @param pagemap descriptor of /proc/PID/pagemap
+ * @returns how many; as many as there was room for means that there may be more after the last one. (The kernel's own
+ *   `walk_end` is not to be trusted: Linux 6.18 leaves an old value in it after it has emptied its own buffer on the way.)
+ * @throws SystemError ENOTTY on an older kernel
+ */
+export function scanOwnPages(pagemap: number, start: number, end: number, regions: Buffer): number {
+  const argument = {
+    size: PM_SCAN_ARG_BYTES,
+    flags: 0,
+    start,
+    end,
+    walkEnd: 0,
+    regions,
+    regionCount: Math.floor(regions.length / PAGE_REGION_BYTES),
+    maxPages: 0,
+    inverted: PAGE_IS_FILE,
+    all: PAGE_IS_FILE,
+    any: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+    returned: 0,
+  };
+  return check('ioctl', raw.pagemapScan(pagemap, PAGEMAP_SCAN, argument) as number);
+}
+
+/** Most stretches of one {@link readProcess} (IOV_MAX). */
+export const MAX_STRETCHES = 1024;
+/** `struct iovec` as bytes: address and length, 64 bits each. */
+export const STRETCH_BYTES = 16;
+
+/**
+ * Reads stretches of another process's memory one after the other into `local`, on a thread of the pool. Needs ptrace
+ * rights. Neither buffer may be touched until it has ended.
+ * @param remote an array of `struct iovec`
+ * @returns bytes read; less than `local` holds when a stretch is not mapped
+ */
+export function readProcess(pid: number, local: Buffer, remote: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    raw.readProcess.async(
+      pid,
+      [{ base: local, length: local.length }],
+      1,
+      remote,
+      remote.length / STRETCH_BYTES,
+      0,
+      (error: Error | null, result: number | bigint) => {
+        if (error !== null) reject(error);
+        // The error number belongs to the thread that made the call: it cannot be asked here.
+        else if (Number(result) === -1) reject(new Error(`process_vm_readv of process ${String(pid)} failed`));
+        else resolve(Number(result));
+      },
+    );
+  });
+}
 
 const POLLIN = 1;
 const POLLFD_SIZE = 8;

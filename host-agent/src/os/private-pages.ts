@@ -1,115 +1,154 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import { mappingsOf, processInaccessible, type FileIdentity, type FileMapping } from './file-mappings.js';
+import { MAX_STRETCHES, STRETCH_BYTES, readProcess } from './libc.js';
+import { PAGE_BYTES, privateRuns, short, type PrivateRun } from './private-runs.js';
 
-/** The smallest page of every architecture QEMU and Linux share here; pagemap has one entry for each. */
-const PAGE_BYTES = 4096;
-/** Size of a pagemap entry, little-endian (Documentation/admin-guide/mm/pagemap.rst). */
-const ENTRY_BYTES = 8;
-/** Upper half of an entry: bit 63 page present, 62 swapped, 61 file page or shared anonymous. */
-const PRESENT_OR_SWAPPED = 0xc000_0000;
-const FILE_PAGE = 0x2000_0000;
-/** Entries looked at in one go: 256 MiB of memory. */
-const ENTRIES_PER_READ = 65_536;
-/** Longest stretch moved at once. */
-const COPY_BYTES = 1024 * 1024;
-/** How long other work is kept waiting. */
-const SLICE_MS = 5;
+/** As much as one call reads when every page stands alone. */
+const CHUNK_BYTES = MAX_STRETCHES * PAGE_BYTES;
+/** Most that is held in memory, 128 MiB; what is more is written while the VM stands still. */
+const MAX_CHUNKS = 32;
+/** Calls under way at once; more would take processors from the VMM, which saves its state meanwhile. */
+const READERS = 2;
+
+interface Chunk {
+  readonly bytes: Buffer;
+  /** One after the other in {@link bytes}. */
+  runs: readonly PrivateRun[];
+}
 
 /**
- * Writes the pages that process `pid` has changed in its private mapping of `base` over the same places of `destination`,
- * a copy of the base. The process must not run meanwhile. Calls are synchronous, in slices: hundreds of scattered pages of
- * 4 KiB would each pay a round trip through the thread pool, inside the pause.
- * @returns pages written
- * @throws Corrupt when a page cannot be read or written whole
+ * The pages a process has changed in its private mapping of a base, on their way into a copy of that base. Read while the
+ * process stands still, written afterwards, which takes longer.
  */
-export async function copyPrivatePages(
-  pid: number,
-  base: FileIdentity,
-  destination: string,
-  signal?: AbortSignal,
-): Promise<number> {
-  const mappings = await mappingsOf(pid, base);
-  if (mappings.length === 0)
-    throw new Corrupt(`process ${String(pid)} does not map its memory file`, { reason: 'MEMORY_NOT_MAPPED' });
-  const descriptors: number[] = [];
-  const opened = (path: string, flags: string): number => {
-    const fd = openSync(path, flags);
-    descriptors.push(fd);
-    return fd;
-  };
-  try {
-    const pagemap = openOf(pid, 'pagemap', opened);
-    const memory = openOf(pid, 'mem', opened);
-    const output = opened(destination, 'r+');
-    const buffer = Buffer.allocUnsafe(COPY_BYTES);
-    let pages = 0;
-    let sliceEnd = performance.now() + SLICE_MS;
-    for (const mapping of mappings)
-      for (const run of privateRuns(pagemap, mapping)) {
-        for (let done = 0; done < run.size; done += COPY_BYTES) {
-          const length = Math.min(COPY_BYTES, run.size - done);
-          copy(memory, run.address + done, output, run.fileOffset + done, buffer.subarray(0, length));
-          if (performance.now() > sliceEnd) {
-            await nextTurn();
-            signal?.throwIfAborted();
-            sliceEnd = performance.now() + SLICE_MS;
-          }
-        }
-        pages += run.size / PAGE_BYTES;
-      }
-    return pages;
-  } finally {
-    for (const fd of descriptors) closeSync(fd);
-  }
-}
+export class PrivatePages implements Disposable {
+  private readonly free: Chunk[] = [];
+  private read: Chunk[] = [];
 
-function openOf(pid: number, what: string, opened: (path: string, flags: string) => number): number {
-  try {
-    return opened(`/proc/${String(pid)}/${what}`, 'r');
-  } catch (error) {
-    throw processInaccessible(pid, what, error);
-  }
-}
+  private constructor(
+    private readonly pid: number,
+    private readonly mappings: readonly FileMapping[],
+    private readonly pagemap: number,
+    private readonly output: number,
+  ) {}
 
-/** Runs of private pages of one mapping, in order. */
-function* privateRuns(pagemap: number, mapping: FileMapping): Generator<Omit<FileMapping, 'isPrivate'>> {
-  const pages = mapping.size / PAGE_BYTES;
-  let runStart: number | undefined;
-  const run = (end: number): Omit<FileMapping, 'isPrivate'>[] => {
-    if (runStart === undefined) return [];
-    const start = runStart * PAGE_BYTES;
-    runStart = undefined;
-    return [
-      { address: mapping.address + start, size: end * PAGE_BYTES - start, fileOffset: mapping.fileOffset + start },
-    ];
-  };
-  const entries = Buffer.alloc(ENTRIES_PER_READ * ENTRY_BYTES);
-  const halves = new Uint32Array(entries.buffer, entries.byteOffset, ENTRIES_PER_READ * 2);
-  for (let first = 0; first < pages; first += ENTRIES_PER_READ) {
-    const count = Math.min(ENTRIES_PER_READ, pages - first);
-    const position = (mapping.address / PAGE_BYTES + first) * ENTRY_BYTES;
-    const read = readSync(pagemap, entries, 0, count * ENTRY_BYTES, position);
-    if (read !== count * ENTRY_BYTES) throw short('pagemap', position, read, count * ENTRY_BYTES);
-    for (let i = 0; i < count; i++) {
-      const upper = halves[2 * i + 1] ?? 0;
-      const isPrivate = (upper & PRESENT_OR_SWAPPED) !== 0 && (upper & FILE_PAGE) === 0;
-      if (isPrivate) runStart ??= first + i;
-      else if (runStart !== undefined) yield* run(first + i);
+  /**
+   * Opens everything and makes room for the pages there are now and some more, so that the pause does not pay for it.
+   * @throws Unreachable when the process is gone or may not be looked into; Corrupt when it does not map the base
+   */
+  static async of(pid: number, base: FileIdentity, copyOfBase: string): Promise<PrivatePages> {
+    const mappings = await mappingsOf(pid, base);
+    if (mappings.length === 0)
+      throw new Corrupt(`process ${String(pid)} does not map its memory file`, { reason: 'MEMORY_NOT_MAPPED' });
+    const pagemap = openPagemap(pid);
+    try {
+      const pages = new PrivatePages(pid, mappings, pagemap, openSync(copyOfBase, 'r+'));
+      pages.makeRoom();
+      return pages;
+    } catch (error) {
+      closeSync(pagemap);
+      throw error;
     }
   }
-  yield* run(pages);
+
+  /** Reads them all. The process must not run meanwhile. @returns how many; @throws Corrupt when one cannot be read whole */
+  async stage(signal?: AbortSignal): Promise<number> {
+    const chunks = chunked(this.mappings.flatMap((mapping) => [...privateRuns(this.pagemap, mapping)]));
+    let bytes = 0;
+    for (let next = 0; next < chunks.length;) {
+      if (this.read.length === MAX_CHUNKS) await this.write();
+      const batch = chunks.slice(next, next + READERS);
+      next += batch.length;
+      const done = await Promise.all(batch.map((runs) => this.readChunk(runs)));
+      bytes += done.reduce((sum, length) => sum + length, 0);
+      signal?.throwIfAborted();
+    }
+    return bytes / PAGE_BYTES;
+  }
+
+  /** Writes what was read over the same places of the copy. */
+  async write(): Promise<void> {
+    for (let chunk = this.read.pop(); chunk !== undefined; chunk = this.read.pop()) {
+      let at = 0;
+      for (const { size, fileOffset } of chunk.runs) {
+        for (let done = 0; done < size;)
+          done += writeSync(this.output, chunk.bytes, at + done, size - done, fileOffset + done);
+        at += size;
+      }
+      this.free.push(chunk);
+      await nextTurn(); // a chunk of scattered pages takes some milliseconds
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.pagemap);
+    closeSync(this.output);
+  }
+
+  private makeRoom(): void {
+    let bytes = 0;
+    for (const mapping of this.mappings) for (const { size } of privateRuns(this.pagemap, mapping)) bytes += size;
+    const chunks = Math.min(MAX_CHUNKS, Math.ceil((bytes * 1.25) / CHUNK_BYTES) + 1);
+    // Filled, because memory that was never touched costs a fault for each of its pages.
+    while (this.free.length < chunks) this.free.push({ bytes: Buffer.alloc(CHUNK_BYTES, 1), runs: [] });
+  }
+
+  private async readChunk(runs: readonly PrivateRun[]): Promise<number> {
+    const chunk = this.free.pop() ?? { bytes: Buffer.allocUnsafeSlow(CHUNK_BYTES), runs: [] };
+    const stretches = Buffer.alloc(runs.length * STRETCH_BYTES);
+    let length = 0;
+    for (const [index, { address, size }] of runs.entries()) {
+      stretches.writeBigUInt64LE(BigInt(address), index * STRETCH_BYTES);
+      stretches.writeBigUInt64LE(BigInt(size), index * STRETCH_BYTES + 8);
+      length += size;
+    }
+    let read: number;
+    try {
+      read = await readProcess(this.pid, chunk.bytes.subarray(0, length), stretches);
+    } catch (error) {
+      throw processInaccessible(this.pid, 'mem', error);
+    }
+    if (read !== length) throw short('memory', runs[0]?.address ?? 0, read, length);
+    this.read.push({ ...chunk, runs });
+    return length;
+  }
 }
 
-function copy(memory: number, address: number, output: number, fileOffset: number, bytes: Buffer): void {
-  const read = readSync(memory, bytes, 0, bytes.length, address);
-  if (read !== bytes.length) throw short('mem', address, read, bytes.length);
-  for (let done = 0; done < bytes.length;)
-    done += writeSync(output, bytes, done, bytes.length - done, fileOffset + done);
+/** Whether a process has changed anything in its private mapping of a file. */
+export async function hasPrivatePages(pid: number, file: FileIdentity): Promise<boolean> {
+  const mappings = await mappingsOf(pid, file);
+  const pagemap = openPagemap(pid);
+  try {
+    return mappings.some((mapping) => privateRuns(pagemap, mapping).next().done !== true);
+  } finally {
+    closeSync(pagemap);
+  }
 }
 
-const short = (what: string, position: number, read: number, wanted: number): Corrupt =>
-  new Corrupt(`/proc/PID/${what} at ${String(position)}: ${String(read)} of ${String(wanted)} bytes`, {
-    reason: 'MEMORY_ACCESS_SHORT',
-  });
+function openPagemap(pid: number): number {
+  try {
+    return openSync(`/proc/${String(pid)}/pagemap`, 'r');
+  } catch (error) {
+    throw processInaccessible(pid, 'pagemap', error);
+  }
+}
+
+/** Runs in groups that one call reads and one chunk holds; a long one is cut. */
+function chunked(runs: Iterable<PrivateRun>): PrivateRun[][] {
+  const chunks: PrivateRun[][] = [];
+  let current: PrivateRun[] = [];
+  let room = 0;
+  for (const { address, size, fileOffset } of runs)
+    for (let done = 0; done < size;) {
+      if (room === 0 || current.length === MAX_STRETCHES) {
+        chunks.push((current = []));
+        room = CHUNK_BYTES;
+      }
+      const length = Math.min(room, size - done);
+      current.push({ address: address + done, size: length, fileOffset: fileOffset + done });
+      room -= length;
+      done += length;
+    }
+  return chunks;
+}

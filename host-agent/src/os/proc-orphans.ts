@@ -18,7 +18,8 @@ export class ProcOrphans implements OrphanProcesses {
   }
 }
 
-async function processesIn(directory: string): Promise<number[]> {
+/** Processes that work in a folder, or did before it was removed. */
+export async function processesIn(directory: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(
     pids.map(async (pid) => {

@@ -57,3 +57,9 @@ export function killProcess(identity: ProcessIdentity): void {
     if (errnoOf(error) !== 'ESRCH') throw error;
   }
 }
+
+/** Kills it, unless it is gone already, and waits until it is. */
+export async function endProcess(identity: ProcessIdentity): Promise<void> {
+  killProcess(identity);
+  await processEnded(identity);
+}

@@ -1,13 +1,15 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { closeSync, openSync } from 'node:fs';
+import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Corrupt, InvalidInput, InvalidState, Unreachable } from '@offshoot/shared/errors.js';
 import { identifyFile, mappingsOf } from './file-mappings.js';
-import { copyPrivatePages } from './private-pages.js';
+import { PrivatePages, hasPrivatePages } from './private-pages.js';
+import { listedRuns, privateRuns } from './private-runs.js';
 import { ProcessMemory } from './process-memory.js';
 import { sparseCopy } from './sparse-copy.js';
 
@@ -26,6 +28,7 @@ import mmap, sys
 f = open(sys.argv[1], 'r+b')
 m = mmap.mmap(f.fileno(), 0, flags=getattr(mmap, sys.argv[2]))
 for page in sys.argv[3:]: m[int(page) * 4096:int(page) * 4096 + 5] = b'dirty'
+open('seen', 'wb').write(m)
 print('mapped', flush=True)
 sys.stdin.read()
 `;
@@ -47,7 +50,10 @@ describe.skipIf(!hasPython)(`memory of a process that maps a file${hasPython ? '
     await rm(directory, { recursive: true });
   });
   async function map(kind: 'MAP_PRIVATE' | 'MAP_SHARED', ...dirty: number[]): Promise<number> {
-    child = spawn('python3', ['-c', MAPPER, base, kind, ...dirty.map(String)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    child = spawn('python3', ['-c', MAPPER, base, kind, ...dirty.map(String)], {
+      cwd: directory,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     await once(child.stdout!, 'data');
     return child.pid!;
   }
@@ -95,11 +101,41 @@ describe.skipIf(!hasPython)(`memory of a process that maps a file${hasPython ? '
   it('gives up exactly the pages that were changed', async () => {
     const dirty = [0, 5, 6, 7, 63];
     const pid = await map('MAP_PRIVATE', ...dirty);
+    expect(await changedOf(pid)).toBe(dirty.length);
+  });
+
+  it('gives up more pages than fit into one reading, alone and side by side', async () => {
+    const pages = 20_000;
+    await truncate(base, pages * PAGE);
+    const dirty = Array.from({ length: pages }, (_, page) => page).filter((page) => page % 2 === 0 || page > 12_000);
+    const pid = await map('MAP_PRIVATE', ...dirty);
+    expect(await changedOf(pid)).toBe(dirty.length);
+    const [mapping] = await mappingsOf(pid, await identifyFile(base));
+    const pagemap = openSync(`/proc/${String(pid)}/pagemap`, 'r');
+    expect([...privateRuns(pagemap, mapping!)]).toEqual([...listedRuns(pagemap, mapping!)]);
+    closeSync(pagemap);
+  });
+
+  it('has no pages of its own while it only reads', async () => {
+    const identity = await identifyFile(base);
+    const pid = await map('MAP_PRIVATE');
+    await using memory = await ProcessMemory.open(pid, identity, regions);
+    await memory.read(0, PAGE);
+    expect(await hasPrivatePages(pid, identity)).toBe(false);
+    await memory.write(0, Buffer.from('x'));
+    expect(await hasPrivatePages(pid, identity)).toBe(true);
+  });
+
+  /** Copies base and changed pages, and checks the copy against what the mapper wrote; how many pages were copied. */
+  async function changedOf(pid: number): Promise<number> {
+    const identity = await identifyFile(base);
     const copy = join(directory, 'copy');
     await sparseCopy(base, copy);
-    expect(await copyPrivatePages(pid, await identifyFile(base), copy)).toBe(dirty.length);
-    const expected = await readFile(base);
-    for (const page of dirty) expected.write('dirty', page * PAGE);
+    using pages = await PrivatePages.of(pid, identity, copy);
+    const count = await pages.stage();
+    await pages.write();
+    const expected = await readFile(join(directory, 'seen'));
     expect((await readFile(copy)).equals(expected)).toBe(true);
-  });
+    return count;
+  }
 });

@@ -54,7 +54,22 @@ export interface RestoreTimings {
   readonly loadMs: number;
 }
 
-/** What a capture wrote. The VM stays paused: the caller resumes or ends it. */
+/** Where a capture goes: absolute paths. Of a VM booted cold the memory stays in its own file. */
+export interface CaptureTarget {
+  readonly stateFile: string;
+  readonly memoryFile: string;
+}
+
+export interface CaptureOptions {
+  /**
+   * Called once within the pause, with the guest's disks at rest and written out: for what belongs to the same instant, as
+   * the clones of its disks. It may run beside the driver's own work, always ends before the VM goes on, and its failure is
+   * the capture's. Disk files may be locked by the VMM meanwhile or not.
+   */
+  readonly whilePaused?: () => Promise<void>;
+}
+
+/** What a capture wrote. */
 export interface CaptureResult {
   readonly stateFile: string;
   readonly stateSha256: string;
@@ -64,8 +79,16 @@ export interface CaptureResult {
   readonly machineType: string;
   readonly cpuModel: string;
   readonly accelerator: string;
-  /** From the pause to everything written, in milliseconds. */
+  /** From the pause to everything written, in milliseconds; for a snapshot, until the VM went on. */
   readonly pauseMs: number;
+}
+
+/** What forks of a VM that goes on are made from. */
+export interface Snapshot {
+  /** Its memory file does not change any more, whatever the VM does. */
+  readonly capture: CaptureResult;
+  /** The VM has a new VMM, hence another {@link Vm.process}, which belongs into its record. */
+  readonly replaced: boolean;
 }
 
 /** How a VMM ended. */
@@ -86,16 +109,31 @@ export interface GuestMemory extends AsyncDisposable {
 
 /** A VM under a VMM of its own, which outlives the daemon. */
 export interface Vm {
+  /** The VMM that runs it now: another one after a {@link snapshot} that replaced it. */
   readonly process: VmmProcess;
-  /** Settles when the VMM is gone, however it went. Never rejects. */
+  /**
+   * Settles when the VM has ended, however that was; never rejects. Not when its VMM is replaced. Code 0 stands for an end
+   * the VMM meant, as the guest's own power-off, also where the VMM is no child of this process.
+   */
   readonly exited: Promise<VmExit>;
+  /** Whether the guest's processors run, as the VMM says. */
+  state(signal?: AbortSignal): Promise<'running' | 'paused'>;
   pause(signal?: AbortSignal): Promise<void>;
   resume(signal?: AbortSignal): Promise<void>;
   /**
-   * Pauses, and writes device state and memory into `directory` under the names given. A VM booted cold leaves its memory
-   * file where it is; a private clone's base and private pages become a new file. On failure the VM runs on.
+   * Pauses, and writes device state and memory under the names given. A VM booted cold leaves its memory file where it is, and
+   * must not run on while others use it; a private clone's base and private pages become a new file. The VM stays paused: the
+   * caller resumes or ends it. On failure it runs on.
    */
-  capture(target: { stateFile: string; memoryFile: string }, signal?: AbortSignal): Promise<CaptureResult>;
+  capture(target: CaptureTarget, options?: CaptureOptions, signal?: AbortSignal): Promise<CaptureResult>;
+  /**
+   * A capture that others may use while this VM goes on as it was, running or paused. A VM booted cold goes on in another
+   * VMM, once, so that it no longer writes the file the others map; its connection to the guest's channel is then cut and can
+   * be dialled again at once. On failure the VM goes on as well, in its old VMM unless only the capture's files failed after
+   * the hand-over: see {@link process}.
+   * @throws Unreachable with reason `VMM_GONE` when the VM itself was lost
+   */
+  snapshot(target: CaptureTarget, options?: CaptureOptions, signal?: AbortSignal): Promise<Snapshot>;
   openMemory(): Promise<GuestMemory>;
   /** Connects to the byte channel of the guest agent. One connection at a time. */
   dialGuest(signal?: AbortSignal): Promise<Duplex>;
@@ -113,6 +151,10 @@ export interface HypervisorDriver {
   launch(spec: LaunchSpec, signal?: AbortSignal): Promise<Vm>;
   /** Starts a VMM on a capture, loaded and paused. @throws InvalidState when version, machine type, CPU model or accelerator differ from the capture's */
   restore(spec: RestoreSpec, signal?: AbortSignal): Promise<{ vm: Vm; timings: RestoreTimings }>;
-  /** Takes a VMM over after a restart of the daemon; undefined when it is gone. */
+  /**
+   * Takes a VMM over after a restart of the daemon; undefined when it is gone. When `process` was being replaced, that is
+   * finished or undone first: the VM's {@link Vm.process} may be another one, which belongs into its record, and the VM may
+   * be paused.
+   */
   adopt(process: VmmProcess, spec: Omit<MachineSpec, 'nic'>, signal?: AbortSignal): Promise<Vm | undefined>;
 }

@@ -9,6 +9,34 @@ export interface WorkloadSpec {
   readonly files: readonly { readonly path: string; readonly mode: number; readonly content: Buffer }[];
 }
 
+/** What a fork is inside, besides its place on the network. What is absent stays as it is in the guest. */
+export interface ForkIdentity extends NetworkIdentity {
+  /** One label: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`. */
+  readonly hostname?: string;
+  /** 32 lower-case hex digits, not all zero. */
+  readonly machineId?: string;
+  /** 64 random bytes, used once and for one fork. */
+  readonly entropy?: Buffer;
+  /** The host's wall clock when this is sent, in milliseconds since 1970; a fraction is used. */
+  readonly hostTimeMs?: number;
+}
+
+export interface QuiesceOptions {
+  /** False prefers the shortest pause: the fork's workload then may run some instructions under the source's identity. */
+  readonly freezeWorkload: boolean;
+  /** After this long of running time, from 1000 to 60000 ms, a guest that hears no more of any host goes on by itself. */
+  readonly timeoutMs: number;
+}
+
+/** A guest that waits to be captured. */
+export interface Quiesced {
+  /**
+   * `performance.now()` by which the VM must stand still for its capture to be used: a second before the guest could go on
+   * by itself.
+   */
+  readonly stopBefore: number;
+}
+
 /** What the host hears from a guest without asking. */
 export interface GuestEvents {
   /** The whole set, at first and after each change. */
@@ -31,7 +59,20 @@ export interface GuestLink {
   mailboxes(): readonly RegisteredMailbox[] | undefined;
   /** Resolves when all of `names` are registered as armed. @throws Timeout (with the names that are armed) when the signal ends first */
   waitForMailboxes(names: readonly string[], signal: AbortSignal): Promise<void>;
-  reconfigureNetwork(identity: NetworkIdentity, signal: AbortSignal): Promise<void>;
+  /** Puts the identity into force by a call, where it could not be delivered into memory; thaws the workload when that is done. */
+  reconfigureNetwork(identity: ForkIdentity, signal: AbortSignal): Promise<void>;
+  /**
+   * Makes the guest ready for a capture: before-snapshot hooks, workload frozen, disks synced. Whatever comes of it, also
+   * when it fails or the signal ends first: call {@link thaw} on the source (after the capture), on a restored instance
+   * that was captured so (after its resume), and on an instance that a restarted daemon adopts. A session that begins
+   * after this tells the guest that a host lives and will call; until then its own time limit runs. A fork is not thawed by
+   * call: its identity does that.
+   * @throws InvalidInput for a limit out of range; Unsupported when the guest has no cgroup v2 and a workload to freeze;
+   * InvalidState while another call quiesces; Timeout when it took longer than `timeoutMs`
+   */
+  quiesce(options: QuiesceOptions, signal: AbortSignal): Promise<Quiesced>;
+  /** Lets the workload run on; before that a clock that is behind, as after a standby, is set. Does no harm where nothing is frozen. */
+  thaw(signal: AbortSignal): Promise<void>;
   /** Writes files, starts the program; resolves with its pid in the guest (0 for none). */
   startWorkload(workload: WorkloadSpec, signal: AbortSignal): Promise<number>;
   shutdown(signal: AbortSignal): Promise<void>;

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, link, mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import type { InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
-import type { StatePaths } from '../paths.js';
+import type { CapturePaths, StatePaths } from '../paths.js';
+import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { InstanceFiles } from '../ports/instance-files.js';
 
 /** A folder under this prefix is being removed. */
@@ -23,12 +24,7 @@ export class InstanceDirectories implements InstanceFiles {
   }
 
   async exists(id: InstanceId): Promise<boolean> {
-    try {
-      return (await stat(this.paths.instance(id).root)).isDirectory();
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw error;
-    }
+    return (await unlessMissing(stat(this.paths.instance(id).root)))?.isDirectory() ?? false;
   }
 
   async save(instance: Instance, options: { durable: boolean }): Promise<void> {
@@ -46,8 +42,25 @@ export class InstanceDirectories implements InstanceFiles {
     await rm(trash, { recursive: true, force: true });
   }
 
-  async shareMemory(source: InstanceId, fork: InstanceId): Promise<void> {
-    await link(this.paths.instance(source).memory, this.paths.instance(fork).memory);
+  async saveWorkload(id: InstanceId, workload: WorkloadSpec): Promise<void> {
+    const files = workload.files.map((file) => ({ ...file, content: file.content.toString('base64') }));
+    await replaceFile(this.paths.instance(id).workload, JSON.stringify({ ...workload, files }), { durable: false });
+  }
+
+  async loadWorkload(id: InstanceId): Promise<WorkloadSpec | undefined> {
+    const text = await unlessMissing(readFile(this.paths.instance(id).workload, 'utf8'));
+    if (text === undefined) return undefined;
+    // Written by this class alone, from values of the type.
+    const { files, ...rest } = JSON.parse(text) as StoredWorkload;
+    return { ...rest, files: files.map((file) => ({ ...file, content: Buffer.from(file.content, 'base64') })) };
+  }
+
+  async copyWorkload(source: CapturePaths, destination: CapturePaths): Promise<void> {
+    await unlessMissing(copyFile(source.workload, destination.workload));
+  }
+
+  async shareMemory(memoryFile: string, other: CapturePaths): Promise<void> {
+    await link(memoryFile, other.memory);
   }
 
   async adoptNextMemory(id: InstanceId): Promise<void> {
@@ -62,13 +75,22 @@ export class InstanceDirectories implements InstanceFiles {
       await rm(path, { force: true });
   }
 
+  async createCapture(paths: CapturePaths): Promise<void> {
+    await mkdir(paths.root, { recursive: true, mode: 0o700 });
+  }
+
+  async removeCapture(paths: CapturePaths): Promise<void> {
+    await rm(paths.root, { recursive: true, force: true });
+  }
+
   async stampOf(path: string): Promise<FileStamp> {
     const { size, mtimeNs, ino } = await stat(path, { bigint: true });
     return { size: Number(size), mtimeNs: String(mtimeNs), inode: String(ino) };
   }
 
   async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
-    const removed: string[] = [];
+    const removed = (await unlessMissing(readdir(this.paths.captures))) ?? [];
+    await rm(this.paths.captures, { recursive: true, force: true });
     for (const name of await readdir(this.paths.instances)) {
       const directory = join(this.paths.instances, name);
       if (known.has(name)) {
@@ -80,5 +102,18 @@ export class InstanceDirectories implements InstanceFiles {
       removed.push(name);
     }
     return removed;
+  }
+}
+
+type StoredWorkload = Omit<WorkloadSpec, 'files'> & {
+  readonly files: readonly { readonly path: string; readonly mode: number; readonly content: string }[];
+};
+
+async function unlessMissing<Value>(work: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }

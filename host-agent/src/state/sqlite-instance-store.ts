@@ -74,6 +74,10 @@ export class SqliteInstanceStore implements InstanceStore {
     return parse(this.statements.byId.get(id));
   }
 
+  hasName(name: string): boolean {
+    return this.statements.byName.get(name) !== undefined;
+  }
+
   resolve(reference: string): Instance {
     const exact = parse(this.statements.byId.get(reference) ?? this.statements.byName.get(reference));
     if (exact !== undefined) return exact;

@@ -27,9 +27,9 @@ export class MailboxHandoff implements ResumeHandoff {
     private readonly commands: readonly MailboxDeliveryCommand[],
   ) {}
 
-  async prepare({ instance, capture }: ForkSource, signal: AbortSignal): Promise<void> {
+  async prepare({ capture, files }: ForkSource, signal: AbortSignal): Promise<void> {
     if (this.commands.length === 0) return;
-    const index = this.context.mailboxIndexes.of(instance.id, capture);
+    const index = this.context.mailboxIndexes.of(files, capture);
     const lookup = await index.lookup(
       this.commands.map(({ name }) => name),
       signal,

@@ -2,21 +2,21 @@ import { InvalidState, NotFound, Timeout, messageOf } from '@offshoot/shared/err
 import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Logger } from 'pino';
 import type { Instance } from '../../domain/instance.js';
-import type { NetworkIdentity } from '../../domain/network-identity.js';
 import { deliver } from '../../mailbox/delivery.js';
 import { planDeliveries, type PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { PendingAck } from '../../ports/ack-listener.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { Context } from '../context.js';
 import { awaitAck } from './awaited-ack.js';
+import { forkIdentity, identityPayload } from './fork-identity.js';
 import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
 
 /** After this long without an ack the agent is asked over its channel, in milliseconds; on TCG an ack takes up to 700. */
 const SILENT_AFTER_MS = 2000;
 
 /**
- * Gives the fork its address: through the reserved mailbox, so that the guest has it with its first instruction. Where that
- * mailbox is missing or stays silent, the host calls the agent instead.
+ * Gives the fork its identity (address, name, random state, time): through the reserved mailbox, so that the guest has it
+ * with its first instruction. Where that mailbox is missing or stays silent, the host calls the agent instead.
  */
 export class NetworkHandoff implements ResumeHandoff {
   readonly name = 'network';
@@ -24,7 +24,7 @@ export class NetworkHandoff implements ResumeHandoff {
   latencyMs = 0;
   private planned: PlannedDelivery | undefined;
   private pending: PendingAck | undefined;
-  private identity: NetworkIdentity | undefined;
+  private fork: Instance | undefined;
   private readonly logger: Logger;
 
   constructor(
@@ -34,8 +34,8 @@ export class NetworkHandoff implements ResumeHandoff {
     this.logger = context.logger.child({ component: 'network-handoff' });
   }
 
-  async prepare({ instance, capture }: ForkSource, signal: AbortSignal): Promise<void> {
-    const lookup = await this.context.mailboxIndexes.of(instance.id, capture).lookup([NETWORK_MAILBOX], signal);
+  async prepare({ instance, capture, files }: ForkSource, signal: AbortSignal): Promise<void> {
+    const lookup = await this.context.mailboxIndexes.of(files, capture).lookup([NETWORK_MAILBOX], signal);
     // The payload is known only when the fork's address is; it is filled in at apply.
     const request = { name: NETWORK_MAILBOX, token: undefined, contentType: 'json', payload: Buffer.alloc(0) } as const;
     try {
@@ -47,10 +47,10 @@ export class NetworkHandoff implements ResumeHandoff {
   }
 
   async apply(memory: GuestMemory, fork: Instance): Promise<void> {
-    const { mac, ipv4, prefixLength, gateway } = fork.network;
-    this.identity = fork.network;
+    this.fork = fork;
     if (this.planned === undefined) return;
-    const payload = Buffer.from(JSON.stringify({ mac, ipv4, prefixLength, gateway }));
+    const { ipv4, gateway } = fork.network;
+    const payload = identityPayload(fork);
     const { acks, network } = this.context;
     const [delivered] = await deliver(memory, [
       { planned: { ...this.planned, payload }, ack: { address: gateway, port: acks.port } },
@@ -60,11 +60,11 @@ export class NetworkHandoff implements ResumeHandoff {
   }
 
   async afterResume({ link, resumedAt }: ResumedFork, signal: AbortSignal): Promise<void> {
-    if (!this.options.wait || this.identity === undefined) return;
+    if (!this.options.wait || this.fork === undefined) return;
     const { timeoutMs } = this.options;
     const byAgent = new AbortController();
     try {
-      const ways = [this.callAgent(link, this.identity, AbortSignal.any([signal, byAgent.signal]))];
+      const ways = [this.callAgent(link, this.fork, AbortSignal.any([signal, byAgent.signal]))];
       if (this.pending !== undefined)
         ways.push(awaitAck(this.pending, NETWORK_MAILBOX, timeoutMs, signal).then(() => undefined));
       await Promise.any(ways);
@@ -82,11 +82,11 @@ export class NetworkHandoff implements ResumeHandoff {
   }
 
   /** The way back: used when the mailbox does not answer in good time, at once when there is none. */
-  private async callAgent(link: ResumedFork['link'], identity: NetworkIdentity, signal: AbortSignal): Promise<void> {
+  private async callAgent(link: ResumedFork['link'], fork: Instance, signal: AbortSignal): Promise<void> {
     const limit = AbortSignal.timeout(this.options.timeoutMs);
     if (this.pending !== undefined) await elapsed(Math.min(SILENT_AFTER_MS, this.options.timeoutMs), signal);
     try {
-      await link.reconfigureNetwork(identity, AbortSignal.any([signal, limit]));
+      await link.reconfigureNetwork(forkIdentity(fork), AbortSignal.any([signal, limit]));
     } catch (error) {
       signal.throwIfAborted();
       if (!limit.aborted) throw error;

@@ -1,4 +1,4 @@
-import type { InstancePaths } from '../../paths.js';
+import type { CapturePaths } from '../../paths.js';
 import type { Capture, Instance } from '../../domain/instance.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { GuestLink } from '../../ports/guest-link.js';
@@ -7,7 +7,8 @@ import type { GuestLink } from '../../ports/guest-link.js';
 export interface ForkSource {
   readonly instance: Instance;
   readonly capture: Capture;
-  readonly paths: InstancePaths;
+  /** Where the capture lies. */
+  readonly files: CapturePaths;
 }
 
 /** What a hand-off is given once the fork runs. */

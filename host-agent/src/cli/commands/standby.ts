@@ -15,12 +15,21 @@ export const defineStandby: Define = (program, run) => {
     .argument('<instance>', 'id, name, or beginning of an id')
     .option('--wait-mailbox <name>', 'first wait until this mailbox is armed; may be repeated', collect)
     .option('--wait-timeout <seconds>', 'how long to wait for them (default 30)', parseSeconds)
-    .action((instance: string, options: { waitMailbox?: string[]; waitTimeout?: Duration }) =>
+    .option(
+      '--no-freeze',
+      "do not freeze the workload: its forks' first instructions then run under this instance's identity",
+    )
+    .action((instance: string, options: { waitMailbox?: string[]; waitTimeout?: Duration; freeze: boolean }) =>
       run(async (context) => {
         const { instances } = context.client;
         const response = await context.client.unary<StandbyInstanceRequest, StandbyInstanceResponse>(
           instances.standbyInstance.bind(instances),
-          { instance, waitMailboxes: options.waitMailbox ?? [], waitTimeout: options.waitTimeout },
+          {
+            instance,
+            waitMailboxes: options.waitMailbox ?? [],
+            waitTimeout: options.waitTimeout,
+            freezeWorkload: options.freeze,
+          },
         );
         await context.print({
           json: () => protoJson('StandbyInstanceResponse', StandbyInstanceResponse, response),

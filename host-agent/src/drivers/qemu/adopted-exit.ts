@@ -4,12 +4,13 @@ import type { QmpClient } from './qmp-client.js';
 import { logTail } from './vmm-log.js';
 
 /**
- * The end of a VMM that is no child: nobody tells how it went, only that it is gone. Its control socket closes first; only
- * then is it worth a thread to wait for the end of the process itself.
+ * The end of a VMM that is no child: nobody tells its exit code. That it shut down by intent (the guest powered off, or a
+ * signal asked it to) it says itself before it ends, and then its code is 0. Its control socket closes first; only then is it
+ * worth a thread to wait for the end of the process.
  */
 export async function exitOfAdopted(identity: ProcessIdentity, qmp: QmpClient, logFile: string): Promise<VmExit> {
-  const { here } = await qmp.closed;
+  const { here, shutdown } = await qmp.closed;
   if (here) return new Promise(() => undefined); // detached: whoever adopts it next will hear of its end
   await processEnded(identity);
-  return { code: null, signal: null, logTail: logTail(logFile, 0) };
+  return { code: shutdown ? 0 : null, signal: null, logTail: logTail(logFile, 0) };
 }

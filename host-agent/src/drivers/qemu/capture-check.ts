@@ -11,7 +11,10 @@ import type { MachineFacts } from './installation.js';
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 
 /** The same machine on both sides: QEMU's own check of it, the configuration section, is not in our streams. */
-export function checkSameMachine(capture: Capture, here: MachineFacts): void {
+export function checkSameMachine(
+  capture: Pick<Capture, 'driverVersion' | 'machineType' | 'cpuModel' | 'accelerator'>,
+  here: MachineFacts,
+): void {
   const compared: readonly (readonly [string, string, string])[] = [
     ['QEMU version', capture.driverVersion, here.version],
     ['machine type', capture.machineType, here.machineType],

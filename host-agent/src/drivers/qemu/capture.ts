@@ -1,13 +1,14 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput, Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
-import { copyPrivatePages } from '../../os/private-pages.js';
+import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
-import type { CaptureResult, MachineSpec } from '../../ports/driver.js';
+import type { CaptureOptions, CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
 import { sha256Of } from './capture-check.js';
-import type { MachineFacts } from './installation.js';
+import { SAVE_COMMAND, type MachineFacts } from './installation.js';
 import { q35Regions } from './memory-layout.js';
 import type { QmpClient } from './qmp-client.js';
+import { isRunning } from './run-state.js';
 
 export interface CaptureSource {
   readonly pid: number;
@@ -23,53 +24,51 @@ export interface CaptureSource {
 
 /**
  * Pauses a VM and writes its device state, and its memory unless its memory file is its own; see the driver port. Whatever
- * takes time without needing the pause comes before it.
+ * takes time without needing the pause comes before it, or, when the VM goes on, after it.
+ * @param options `goOn`: the VM continues, if it ran, once everything of the instant is in hand
  */
 export async function captureVm(
   source: CaptureSource,
-  target: { readonly stateFile: string; readonly memoryFile: string },
+  target: CaptureTarget,
+  options: CaptureOptions & { readonly goOn: boolean },
   signal?: AbortSignal,
 ): Promise<CaptureResult> {
-  const { qmp, facts, spec } = source;
-  if (source.unsupported !== '')
-    throw new Unsupported(`this VM cannot be captured: ${source.unsupported}`, { reason: 'CAPTURE_UNSUPPORTED' });
+  const { qmp, spec } = source;
+  assertCapturable(source);
   const memoryFile = source.privateMemory ? target.memoryFile : spec.memoryFile;
   if (source.privateMemory && memoryFile === spec.memoryFile)
     throw InvalidInput.field('memoryFile', `must be another file than the base that others may map: ${memoryFile}`);
   // A clone may be loading the file of that name just now: the new one takes its place only when it is whole.
   const stateFile = `${target.stateFile}.tmp`;
+  const wasRunning = await isRunning(qmp, signal);
   let paused = false;
   try {
     if (source.privateMemory) {
       await rm(memoryFile, { force: true });
       await sparseCopy(spec.memoryFile, memoryFile, signal);
     }
+    using pages = source.privateMemory ? await PrivatePages.of(source.pid, source.memory, memoryFile) : undefined;
     signal?.throwIfAborted();
     const started = performance.now();
     paused = true;
     // Also writes through what the guest has written to its disk and not flushed itself.
-    await qmp.run('stop', {}, signal);
+    const stopped = qmp.run('stop', {}, signal);
     // live: a stopped VM's disks would be handed over, and it could not just go on.
-    await qmp.run('xen-save-devices-state', { filename: stateFile, live: false }, signal);
-    if (source.privateMemory) await copyPrivatePages(source.pid, source.memory, memoryFile, signal);
-    const stateSha256 = await hashed(stateFile);
+    const saved = qmp.run(SAVE_COMMAND, { filename: stateFile, live: false }, signal);
+    saved.catch(() => undefined); // asked when the VM has stopped
+    await stopped;
+    await allEnded(saved, pages?.stage(signal) ?? Promise.resolve(), atRest(options));
+    if (options.goOn && wasRunning) await qmp.run('cont');
+    if (options.goOn) paused = false;
+    const wentOn = performance.now();
+    await pages?.write();
+    const result = await finishCapture(source, { stateFile, target, memoryFile });
     signal?.throwIfAborted();
     await rename(stateFile, target.stateFile);
-    return {
-      stateFile: target.stateFile,
-      stateSha256,
-      memoryFile,
-      regions: q35Regions(spec.memoryBytes),
-      driverVersion: facts.version,
-      machineType: facts.machineType,
-      cpuModel: facts.cpuModel,
-      accelerator: facts.accelerator,
-      pauseMs: performance.now() - started,
-    };
+    return { ...result, pauseMs: (options.goOn ? wentOn : performance.now()) - started };
   } catch (error) {
     try {
-      // Answered only after a save that was given up on has ended, so that its file does not appear after its removal.
-      if (paused) await resumeAfter(error, qmp);
+      if (paused) await continueAfter(error, qmp, wasRunning);
     } finally {
       await rm(stateFile, { force: true });
       if (source.privateMemory) await rm(memoryFile, { force: true });
@@ -78,10 +77,46 @@ export async function captureVm(
   }
 }
 
-async function resumeAfter(error: unknown, qmp: QmpClient): Promise<void> {
+export function assertCapturable({ unsupported }: CaptureSource): void {
+  if (unsupported === '') return;
+  throw new Unsupported(`this VM cannot be captured: ${unsupported}`, { reason: 'CAPTURE_UNSUPPORTED' });
+}
+
+/** What is recorded of a capture, of which `stateFile` is still to get its name. */
+export async function finishCapture(
+  { facts, spec }: CaptureSource,
+  { stateFile, target, memoryFile }: { stateFile: string; target: CaptureTarget; memoryFile: string },
+): Promise<Omit<CaptureResult, 'pauseMs'>> {
+  await using state = await open(stateFile, 'r');
+  return {
+    stateFile: target.stateFile,
+    stateSha256: await sha256Of(state, stateFile),
+    memoryFile,
+    regions: q35Regions(spec.memoryBytes),
+    driverVersion: facts.version,
+    machineType: facts.machineType,
+    cpuModel: facts.cpuModel,
+    accelerator: facts.accelerator,
+  };
+}
+
+/** What the caller does within the pause; a failure, however it comes, is a rejection. */
+export async function atRest({ whilePaused }: CaptureOptions): Promise<void> {
+  await whilePaused?.();
+}
+
+/** Waits for all, so that nothing works on a VM that goes on. @throws the first failure */
+export async function allEnded(...work: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
+/** Lets a VM go on as it was. QEMU answers only when a save that was given up on has ended, so its file appears no more. */
+export async function continueAfter(error: unknown, qmp: QmpClient, wasRunning: boolean): Promise<void> {
   try {
     // Also when `stop` was given up: QEMU carries out commands in order, so this comes after it.
-    await qmp.run('cont');
+    if (wasRunning) await qmp.run('cont');
+    else await isRunning(qmp);
   } catch (resumeError) {
     throw new Unreachable(
       `the capture failed (${messageOf(error)}), and the VM could not be resumed: ${messageOf(resumeError)}`,
@@ -91,9 +126,4 @@ async function resumeAfter(error: unknown, qmp: QmpClient): Promise<void> {
       },
     );
   }
-}
-
-async function hashed(path: string): Promise<string> {
-  await using file = await open(path, 'r');
-  return await sha256Of(file, path);
 }

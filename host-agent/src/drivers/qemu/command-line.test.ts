@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { MachineSpec } from '../../ports/driver.js';
-import { machineArguments } from './command-line.js';
+import { INCOMING_ARGUMENTS, kernelArguments, machineArguments, successorArguments, tapOf } from './command-line.js';
 
 const facts = {
   version: '7.2',
@@ -37,6 +37,19 @@ describe("a VM's command line", () => {
     expect(clone.filter((value, i) => value !== source[i]).map((value) => value.replace('share=off', ''))).toHaveLength(
       1,
     );
+  });
+
+  it('of a successor is that of a clone, with descriptors of its own and no kernel', () => {
+    const memoryFile = '/vms/share=on,/memory';
+    const kernel = { vmlinuz: '/k', initrd: '/i', commandLine: 'socket,id=qmp,fd=3' };
+    const launch = { ...spec, memoryFile, kernel };
+    const source = [...machineArguments(facts, launch, inherited, { share: true }), ...kernelArguments(launch)];
+    const others = { qmp: 13, channel: 14, tap: 15 };
+    expect(successorArguments(source, others)).toEqual([
+      ...machineArguments(facts, launch, others, { share: false }),
+      ...INCOMING_ARGUMENTS,
+    ]);
+    expect(tapOf(source)).toBe(inherited.tap);
   });
 
   it('takes the TAP from its descriptor', () => {

@@ -77,6 +77,35 @@ export function kernelArguments({ kernel }: LaunchSpec): string[] {
 /** What a clone has more: it waits, stopped, for its device state. */
 export const INCOMING_ARGUMENTS = ['-S', '-incoming', 'defer'] as const;
 
+/** Options that a VM whose guest has booted goes without. */
+const BOOT_OPTIONS: readonly (string | undefined)[] = ['-kernel', '-initrd', '-append'];
+
+/**
+ * What makes the same machine again as the VMM with this command line, one of ours, from device state and a private mapping
+ * of its memory file. From its command line, not from what a new one would get: it may have been started by an older daemon.
+ */
+export function successorArguments(commandLine: readonly string[], inherited: InheritedDescriptors): string[] {
+  const kept = commandLine.filter(
+    (argument, i) => !BOOT_OPTIONS.includes(argument) && !BOOT_OPTIONS.includes(commandLine[i - 1]),
+  );
+  const replaced = kept.map((argument) =>
+    argument
+      .replace(/^(memory-backend-file,id=ram,size=\d+M,share=)on,/, '$1off,')
+      .replace(/^(socket,id=qmp,fd=)\d+/, `$1${String(inherited.qmp)}`)
+      .replace(/^(socket,id=channel,fd=)\d+/, `$1${String(inherited.channel)}`)
+      .replace(TAP_BACKEND, `$1${String(inherited.tap)}`),
+  );
+  return [...replaced, ...INCOMING_ARGUMENTS];
+}
+
+const TAP_BACKEND = /^(tap,id=net,vhost=off,fd=)(\d+)$/;
+
+/** Number under which the VMM with this command line has its TAP; undefined with another network backend. */
+export function tapOf(commandLine: readonly string[]): number | undefined {
+  const number = commandLine.map((argument) => TAP_BACKEND.exec(argument)?.[2]).find((found) => found !== undefined);
+  return number === undefined ? undefined : Number(number);
+}
+
 /** QEMU's own limit for translated code is 1 GiB per VM; a smaller one bounds what a long-running VM costs its host. */
 const ACCELERATOR_OPTIONS: Readonly<Record<MachineFacts['accelerator'], string>> = {
   kvm: 'kvm',

@@ -42,7 +42,7 @@ const DEVICES = [
 ];
 
 /** Needs no Xen, whatever its name says: it is in every stock x86 build, and writes all device state and no RAM. */
-const SAVE_COMMAND = 'xen-save-devices-state';
+export const SAVE_COMMAND = 'xen-save-devices-state';
 
 const VERSION = z.object({
   qemu: z.object({ major: z.number(), minor: z.number(), micro: z.number() }),

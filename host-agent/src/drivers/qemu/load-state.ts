@@ -7,12 +7,22 @@ import type { QemuProcess } from './qemu-process.js';
  * Loads device state from the inherited descriptor `state` into a VMM started with `-incoming defer`. The end is told by the
  * MIGRATION event (capability `events`). On failure QEMU exits, after it has written the reason to its log: waiting for that
  * instead of the event `failed`, which may come before those words.
+ * @param options `lateBlockActivate`: the VMM takes possession of the disks, and their locks, when it first runs, not when
+ *   it has loaded
  * @throws Corrupt when the stream cannot be loaded
  */
-export async function loadState({ qmp, exited }: QemuProcess, state: number, signal?: AbortSignal): Promise<void> {
+export async function loadState(
+  { qmp, exited }: QemuProcess,
+  state: number,
+  { lateBlockActivate }: { readonly lateBlockActivate: boolean },
+  signal?: AbortSignal,
+): Promise<void> {
   const loaded = migrationCompleted(qmp, signal);
+  const capabilities = [
+    { capability: 'events', state: true },
+    { capability: 'late-block-activate', state: lateBlockActivate },
+  ];
   try {
-    const capabilities = [{ capability: 'events', state: true }];
     // Not one after the other: QEMU carries commands out in order, and each answer awaited costs a round trip.
     await Promise.all([
       qmp.run('migrate-set-capabilities', { capabilities }, signal),

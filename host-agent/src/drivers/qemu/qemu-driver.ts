@@ -1,5 +1,5 @@
 import { open, rm } from 'node:fs/promises';
-import { AlreadyExists, Timeout, Unreachable, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
+import { AlreadyExists, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import { DRIVER_CAPABILITIES, type DriverCapabilities } from '../../domain/driver-capabilities.js';
 import type { VmmProcess } from '../../domain/instance.js';
@@ -18,13 +18,17 @@ import { exitOfAdopted } from './adopted-exit.js';
 import { checkMemory, checkSameMachine, checkState } from './capture-check.js';
 import { INCOMING_ARGUMENTS, kernelArguments, machineArguments } from './command-line.js';
 import { cpuModelFor } from './cpu-model.js';
+import { removeTraces, settleHandOver } from './hand-over.js';
 import { inspectInstallation, type Accelerator, type MachineFacts, type QemuInstallation } from './installation.js';
 import { probeKvm } from './kvm-probe.js';
 import { loadState } from './load-state.js';
-import { qmpSocket, removeSockets, startQemu, vmmLog, type QemuProcess } from './qemu-process.js';
-import { QemuVm } from './qemu-vm.js';
+import { startQemu, vmmLog, type QemuProcess } from './qemu-process.js';
+import { QemuVm, type QemuVmParts } from './qemu-vm.js';
 import { QmpClient } from './qmp-client.js';
+import type { OnRebaseStep } from './rebase.js';
 import { factsOf } from './running-machine.js';
+import { START_LIMIT, withTimeLimit } from './time-limit.js';
+import { socketsOf } from './vmm-sockets.js';
 
 export interface QemuDriverOptions {
   /** Name on the PATH, or a path. */
@@ -33,10 +37,9 @@ export interface QemuDriverOptions {
   readonly logger: Logger;
   /** Where the answer of the KVM probe is kept. */
   readonly scratchDirectory: string;
+  /** Told each step of a hand-over to a new VMM before it is taken, to make it fail or cut it short in tests. */
+  readonly onRebaseStep?: OnRebaseStep;
 }
-
-/** A VMM takes commands 0.03 to 0.15 s after its start; on whatever crowded host, later than this it never will. */
-const START_LIMIT_MS = 30_000;
 
 const NO_CAPABILITIES: DriverCapabilities = { snapshot: false, fork: false, mailbox: false, memoryCow: false };
 
@@ -63,11 +66,12 @@ export class QemuDriver implements HypervisorDriver {
     const { installation, facts } = await this.usable(signal);
     const memory = await createMemoryFile(spec.memoryFile, spec.memoryBytes);
     try {
-      const vmm = await withStartLimit(signal, (limited) =>
+      const vmm = await withTimeLimit(START_LIMIT, signal, (limited) =>
         startQemu(
           {
             binary: installation.binary,
             spec,
+            ...tapOf(spec),
             arguments: (inherited) => [
               ...machineArguments(facts, spec, inherited, { share: true }),
               ...kernelArguments(spec),
@@ -89,13 +93,14 @@ export class QemuDriver implements HypervisorDriver {
     const memory = await checkMemory(spec);
     await using state = await open(spec.stateFile, 'r');
     await checkState(state, spec.stateFile, spec.capture.stateSha256);
-    return await withStartLimit(signal, async (limited) => {
+    return await withTimeLimit(START_LIMIT, signal, async (limited) => {
       const started = performance.now();
       let stateNumber = -1;
       const vmm = await startQemu(
         {
           binary: installation.binary,
           spec,
+          ...tapOf(spec),
           stateDescriptor: state.fd,
           arguments: (inherited) => {
             stateNumber = inherited.state;
@@ -106,7 +111,7 @@ export class QemuDriver implements HypervisorDriver {
       );
       const spawned = performance.now();
       try {
-        await loadState(vmm, stateNumber, limited);
+        await loadState(vmm, stateNumber, { lateBlockActivate: false }, limited);
         const loaded = performance.now();
         const vm = this.vmOf(vmm, spec, memory, true, { facts, installation });
         return { vm, timings: { spawnMs: spawned - started, loadMs: loaded - spawned } };
@@ -117,29 +122,29 @@ export class QemuDriver implements HypervisorDriver {
     });
   }
 
-  async adopt(process: VmmProcess, spec: Omit<MachineSpec, 'nic'>, signal?: AbortSignal): Promise<Vm | undefined> {
+  async adopt(recorded: VmmProcess, spec: Omit<MachineSpec, 'nic'>, signal?: AbortSignal): Promise<Vm | undefined> {
+    const process = await settleHandOver(recorded, spec);
     if (!isAlive(process)) {
-      removeSockets(spec);
+      removeTraces(spec);
       return undefined;
     }
     const { usable } = await this.look(signal);
-    return withStartLimit(signal, async (limited) => {
+    return withTimeLimit(START_LIMIT, signal, async (limited) => {
       let qmp: QmpClient;
       try {
-        qmp = await QmpClient.connect(qmpSocket(spec), limited);
+        qmp = await QmpClient.connect(socketsOf(spec).qmp, limited);
       } catch (error) {
         if (isAlive(process)) throw error;
-        removeSockets(spec);
+        removeTraces(spec);
         return undefined; // it ended while it was being looked at
       }
       try {
         const facts = await factsOf(process, qmp, limited);
         const exited = exitOfAdopted(process, qmp, vmmLog(spec));
         const memory = await identifyFile(spec.memoryFile);
-        const captureUnsupported = usable?.installation.captureUnsupported ?? '';
         this.options.logger.debug({ pid: process.pid }, 'VMM adopted');
         const release = (): void => undefined; // no child of ours
-        return new QemuVm({ process, exited, qmp, spec, facts, memory, captureUnsupported, release });
+        return new QemuVm({ process, exited, qmp, spec, facts, memory, release, ...this.partsFor(usable) });
       } catch (error) {
         qmp.close();
         throw error;
@@ -152,7 +157,7 @@ export class QemuDriver implements HypervisorDriver {
     spec: MachineSpec,
     memory: FileIdentity,
     privateMemory: boolean,
-    { facts, installation }: NonNullable<Found['usable']>,
+    usable: NonNullable<Found['usable']>,
   ): Vm {
     const process = { ...vmm.identity, privateMemory };
     this.options.logger.debug({ pid: process.pid, directory: spec.directory, privateMemory }, 'VMM started');
@@ -161,13 +166,23 @@ export class QemuDriver implements HypervisorDriver {
       exited: vmm.exited,
       qmp: vmm.qmp,
       spec,
-      facts,
+      facts: usable.facts,
       memory,
-      captureUnsupported: installation.captureUnsupported,
       release: () => {
         vmm.release();
       },
+      ...this.partsFor(usable),
     });
+  }
+
+  /** What a VM needs to know of the QEMU that is installed now. */
+  private partsFor(usable: Found['usable']): Pick<QemuVmParts, 'captureUnsupported' | 'installed' | 'onRebaseStep'> {
+    const { onRebaseStep } = this.options;
+    return {
+      captureUnsupported: usable?.installation.captureUnsupported ?? '',
+      installed: usable === undefined ? undefined : { binary: usable.installation.binary, facts: usable.facts },
+      ...(onRebaseStep === undefined ? {} : { onRebaseStep }),
+    };
   }
 
   private async usable(signal?: AbortSignal): Promise<NonNullable<Found['usable']>> {
@@ -208,7 +223,7 @@ export class QemuDriver implements HypervisorDriver {
     });
     let installation: QemuInstallation;
     try {
-      installation = await withStartLimit(signal, (limited) => inspectInstallation(this.binary, limited));
+      installation = await withTimeLimit(START_LIMIT, signal, (limited) => inspectInstallation(this.binary, limited));
     } catch (error) {
       if (!(error instanceof Unsupported)) throw error;
       return unavailable(error.message);
@@ -257,26 +272,13 @@ async function createMemoryFile(path: string, bytes: number): Promise<FileIdenti
   }
 }
 
+function tapOf({ nic: { backend } }: MachineSpec): { tapDescriptor?: number } {
+  return backend.kind === 'tap' ? { tapDescriptor: backend.descriptor } : {};
+}
+
 async function end(vmm: QemuProcess, spec: MachineSpec): Promise<void> {
   killProcess(vmm.identity);
   await vmm.exited;
   vmm.qmp.close();
-  removeSockets(spec);
-}
-
-async function withStartLimit<T>(
-  signal: AbortSignal | undefined,
-  work: (limited: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const limit = AbortSignal.timeout(START_LIMIT_MS);
-  try {
-    return await work(signal === undefined ? limit : AbortSignal.any([signal, limit]));
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (!limit.aborted || error instanceof Unreachable) throw error;
-    throw new Timeout(`QEMU did not take commands within ${String(START_LIMIT_MS / 1000)} s`, {
-      reason: 'VMM_START_TIMEOUT',
-      cause: error,
-    });
-  }
+  removeTraces(spec);
 }

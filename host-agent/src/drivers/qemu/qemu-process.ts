@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, fstatSync, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Unreachable, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import { openListeningSocket } from '../../os/listening-socket.js';
@@ -9,10 +9,8 @@ import type { MachineSpec, VmExit } from '../../ports/driver.js';
 import type { InheritedDescriptors } from './command-line.js';
 import { QmpClient } from './qmp-client.js';
 import { logTail } from './vmm-log.js';
+import { removeSockets, socketsOf, type VmmSockets } from './vmm-sockets.js';
 
-export const qmpSocket = (spec: Pick<MachineSpec, 'runDirectory'>): string => join(spec.runDirectory, 'qmp.sock');
-export const channelSocket = (spec: Pick<MachineSpec, 'runDirectory'>): string =>
-  join(spec.runDirectory, 'channel.sock');
 export const vmmLog = (spec: Pick<MachineSpec, 'logDirectory'>): string => join(spec.logDirectory, 'vmm.log');
 
 /** A VMM of ours that takes commands. */
@@ -26,8 +24,11 @@ export interface QemuProcess {
 
 export interface StartOptions {
   readonly binary: string;
-  readonly spec: MachineSpec;
+  readonly spec: Pick<MachineSpec, 'directory' | 'runDirectory' | 'logDirectory'>;
+  /** The usual names when left out. */
+  readonly sockets?: VmmSockets;
   /** Further descriptors to hand down; the VMM sees them under the numbers given to `arguments`. */
+  readonly tapDescriptor?: number;
   readonly stateDescriptor?: number;
   arguments(inherited: InheritedDescriptors & { readonly state: number }): readonly string[];
 }
@@ -39,7 +40,8 @@ export interface StartOptions {
  *   On failure neither process nor sockets are left.
  */
 export async function startQemu(options: StartOptions, signal?: AbortSignal): Promise<QemuProcess> {
-  const { spec } = options;
+  const { spec, tapDescriptor } = options;
+  const sockets = options.sockets ?? socketsOf(spec);
   signal?.throwIfAborted();
   const owned: number[] = [];
   let child: ChildProcess;
@@ -61,10 +63,9 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
     );
     const stdio: (number | 'ignore')[] = ['ignore', log, log];
     const hand = (fd: number): number => stdio.push(fd) - 1;
-    const { backend } = spec.nic;
-    const qmp = hand(keep(openListeningSocket(qmpSocket(spec))));
-    const channel = hand(keep(openListeningSocket(channelSocket(spec))));
-    const tap = backend.kind === 'tap' ? { tap: hand(backend.descriptor) } : {};
+    const qmp = hand(keep(openListeningSocket(sockets.qmp)));
+    const channel = hand(keep(openListeningSocket(sockets.channel)));
+    const tap = tapDescriptor === undefined ? {} : { tap: hand(tapDescriptor) };
     const state = options.stateDescriptor === undefined ? -1 : hand(options.stateDescriptor);
     child = spawn(options.binary, options.arguments({ qmp, channel, ...tap, state }), {
       cwd: spec.directory,
@@ -73,7 +74,7 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
       env: { PATH: process.env.PATH },
     });
   } catch (error) {
-    removeSockets(spec);
+    removeSockets(sockets);
     throw error;
   } finally {
     for (const fd of owned) closeSync(fd);
@@ -85,7 +86,7 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
     startTime: (child.pid === undefined ? undefined : startTimeOf(child.pid)) ?? '',
   };
   try {
-    const qmp = await takesCommands(spec, child, exited, signal);
+    const qmp = await takesCommands(sockets.qmp, child, exited, signal);
     const release = (): void => {
       child.unref();
     };
@@ -95,7 +96,7 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
       killProcess(identity);
       await exited;
     }
-    removeSockets(spec);
+    removeSockets(sockets);
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'EACCES')
       throw new Unsupported(`${options.binary} cannot be started: ${messageOf(error)}`, {
         reason: 'PROGRAM_MISSING',
@@ -104,12 +105,6 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
       });
     throw error;
   }
-}
-
-/** Removes what a killed QEMU leaves behind. */
-export function removeSockets(spec: Pick<MachineSpec, 'runDirectory'>): void {
-  rmSync(qmpSocket(spec), { force: true });
-  rmSync(channelSocket(spec), { force: true });
 }
 
 function exitOf(child: ChildProcess, tail: () => string): Promise<VmExit> {
@@ -124,7 +119,7 @@ function exitOf(child: ChildProcess, tail: () => string): Promise<VmExit> {
 }
 
 async function takesCommands(
-  spec: MachineSpec,
+  socket: string,
   child: ChildProcess,
   exited: Promise<VmExit>,
   signal: AbortSignal | undefined,
@@ -134,7 +129,7 @@ async function takesCommands(
     throw error;
   }
   try {
-    return await QmpClient.connect(qmpSocket(spec), signal);
+    return await QmpClient.connect(socket, signal);
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
     // Hung up on: it is dying, or has turned its back on us and has to.

@@ -1,17 +1,31 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { Conflict, Unreachable } from '@offshoot/shared/errors.js';
+import { Conflict, Unreachable, Unsupported } from '@offshoot/shared/errors.js';
 import type { VmmProcess } from '../../domain/instance.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { killProcess, processEnded } from '../../os/process-identity.js';
 import { ProcessMemory } from '../../os/process-memory.js';
-import type { CaptureResult, GuestMemory, MachineSpec, Vm, VmExit } from '../../ports/driver.js';
+import type {
+  CaptureOptions,
+  CaptureResult,
+  CaptureTarget,
+  GuestMemory,
+  MachineSpec,
+  Snapshot,
+  Vm,
+  VmExit,
+} from '../../ports/driver.js';
+import { checkSameMachine } from './capture-check.js';
 import { captureVm } from './capture.js';
+import { removeTraces } from './hand-over.js';
 import type { MachineFacts } from './installation.js';
 import { q35Regions } from './memory-layout.js';
-import { channelSocket, removeSockets } from './qemu-process.js';
+import type { QemuProcess } from './qemu-process.js';
 import type { QmpClient } from './qmp-client.js';
+import { rebaseVm, type OnRebaseStep, type RebaseSource } from './rebase.js';
+import { isRunning } from './run-state.js';
+import { socketsOf } from './vmm-sockets.js';
 
 export interface QemuVmParts {
   readonly process: VmmProcess;
@@ -22,6 +36,9 @@ export interface QemuVmParts {
   /** The file the VMM maps as RAM. */
   readonly memory: FileIdentity;
   readonly captureUnsupported: string;
+  /** What a successor would be started with. */
+  readonly installed: { readonly binary: string; readonly facts: MachineFacts } | undefined;
+  readonly onRebaseStep?: OnRebaseStep;
   /** See {@link QemuProcess.release}. */
   readonly release: () => void;
 }
@@ -30,14 +47,20 @@ export class QemuVm implements Vm {
   private guest: Socket | undefined;
   private detached = false;
 
-  constructor(private readonly parts: QemuVmParts) {}
+  readonly exited: Promise<VmExit>;
+  private settle: (exit: VmExit) => void = () => undefined;
+
+  constructor(private parts: QemuVmParts) {
+    this.exited = new Promise((resolve) => (this.settle = resolve));
+    void this.watch(parts);
+  }
 
   get process(): VmmProcess {
     return this.parts.process;
   }
 
-  get exited(): Promise<VmExit> {
-    return this.parts.exited;
+  async state(signal?: AbortSignal): Promise<'running' | 'paused'> {
+    return (await isRunning(this.parts.qmp, signal)) ? 'running' : 'paused';
   }
 
   async pause(signal?: AbortSignal): Promise<void> {
@@ -48,10 +71,35 @@ export class QemuVm implements Vm {
     await this.parts.qmp.run('cont', {}, signal);
   }
 
-  async capture(target: { stateFile: string; memoryFile: string }, signal?: AbortSignal): Promise<CaptureResult> {
-    const { process, qmp, facts, spec, memory, captureUnsupported } = this.parts;
-    const source = { pid: process.pid, qmp, facts, spec, memory, privateMemory: process.privateMemory };
-    return captureVm({ ...source, unsupported: captureUnsupported }, target, signal);
+  async capture(target: CaptureTarget, options: CaptureOptions = {}, signal?: AbortSignal): Promise<CaptureResult> {
+    return captureVm(this.source, target, { ...options, goOn: false }, signal);
+  }
+
+  async snapshot(target: CaptureTarget, options: CaptureOptions = {}, signal?: AbortSignal): Promise<Snapshot> {
+    const { process, installed, facts, onRebaseStep } = this.parts;
+    if (process.privateMemory) {
+      const capture = await captureVm(this.source, target, { ...options, goOn: true }, signal);
+      return { capture, replaced: false };
+    }
+    if (installed === undefined)
+      throw new Unsupported('a VM booted cold goes on in a new VMM, and QEMU is not usable any more', {
+        reason: 'DRIVER_UNAVAILABLE',
+      });
+    checkSameMachine({ ...facts, driverVersion: facts.version }, installed.facts);
+    const capture = await rebaseVm(
+      this.source,
+      target,
+      {
+        ...options,
+        binary: installed.binary,
+        ...(onRebaseStep === undefined ? {} : { onStep: onRebaseStep }),
+        onReplaced: (successor) => {
+          this.replaceBy(successor);
+        },
+      },
+      signal,
+    );
+    return { capture, replaced: true };
   }
 
   async openMemory(): Promise<GuestMemory> {
@@ -64,7 +112,7 @@ export class QemuVm implements Vm {
     signal?.throwIfAborted();
     if (this.guest !== undefined && !this.guest.destroyed)
       throw new Conflict("the guest's channel is in use", { reason: 'CHANNEL_IN_USE' });
-    const socket = connect({ path: channelSocket(this.parts.spec) });
+    const socket = connect({ path: socketsOf(this.parts.spec).channel });
     this.guest = socket;
     try {
       await once(socket, 'connect', signal === undefined ? {} : { signal });
@@ -80,9 +128,9 @@ export class QemuVm implements Vm {
     killProcess(this.parts.process);
     await processEnded(this.parts.process);
     // Also told to those who wait for `exited`, unless this VM was detached: then nobody is told.
-    if (!this.detached) await this.parts.exited;
+    if (!this.detached) await this.exited;
     this.hangUp();
-    removeSockets(this.parts.spec);
+    removeTraces(this.parts.spec);
   }
 
   detach(): Promise<void> {
@@ -90,6 +138,33 @@ export class QemuVm implements Vm {
     this.parts.release();
     this.hangUp();
     return Promise.resolve();
+  }
+
+  private get source(): RebaseSource {
+    const { process, qmp, facts, spec, memory, captureUnsupported } = this.parts;
+    const { pid, privateMemory } = process;
+    return { pid, identity: process, qmp, facts, spec, memory, privateMemory, unsupported: captureUnsupported };
+  }
+
+  private async watch(parts: QemuVmParts): Promise<void> {
+    const exit = await parts.exited;
+    if (parts === this.parts) this.settle(exit);
+  }
+
+  /** The old VMM has not ended yet: by the time it does, its end is no longer the VM's. */
+  private replaceBy(successor: QemuProcess): void {
+    const { identity, qmp, exited } = successor;
+    this.parts = {
+      ...this.parts,
+      process: { ...identity, privateMemory: true },
+      qmp,
+      exited,
+      release: () => {
+        successor.release();
+      },
+    };
+    void this.watch(this.parts);
+    this.guest?.destroy();
   }
 
   private hangUp(): void {

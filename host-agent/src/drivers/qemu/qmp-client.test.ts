@@ -60,7 +60,7 @@ describe('the QMP client', () => {
     const qmp = await QmpClient.connect(path);
     expect(await Promise.all([qmp.execute('a', {}, z.string()), qmp.execute('b', {}, z.string())])).toEqual(['a', 'b']);
     qmp.close();
-    expect(await qmp.closed).toEqual({ here: true });
+    expect(await qmp.closed).toMatchObject({ here: true });
   });
 
   it('passes events on', async () => {
@@ -120,7 +120,7 @@ describe('the QMP client', () => {
     serve(() => wire);
     const qmp = await QmpClient.connect(path);
     await expect(qmp.run('anything')).rejects.toThrow(Corrupt);
-    expect(await qmp.closed).toEqual({ here: false });
+    expect(await qmp.closed).toMatchObject({ here: false });
   });
 
   it('tells everybody who waits that QEMU is gone', async () => {

@@ -42,8 +42,9 @@ export class QmpClient {
   private restBytes = 0;
   private failure: Error | undefined;
   private closedHere = false;
-  /** Settles when the connection is gone: whether this side meant it. */
-  readonly closed: Promise<{ readonly here: boolean }>;
+  private shutdown = false;
+  /** Settles when the connection is gone: whether this side meant it, and whether the VMM had said that it shuts down. */
+  readonly closed: Promise<{ readonly here: boolean; readonly shutdown: boolean }>;
 
   private constructor(private readonly socket: Duplex) {
     this.emitter.setMaxListeners(0);
@@ -55,7 +56,7 @@ export class QmpClient {
     this.closed = new Promise((resolve) => {
       socket.once('close', () => {
         this.fail(gone('the connection was closed'));
-        resolve({ here: this.closedHere });
+        resolve({ here: this.closedHere, shutdown: this.shutdown });
       });
     });
     socket.on('error', (error: Error) => {
@@ -183,8 +184,10 @@ export class QmpClient {
       return;
     }
     if ('QMP' in message) this.greet();
-    else if ('event' in message) this.emitter.emit('event', { name: message.event, data: message.data ?? {} });
-    else this.settle(message);
+    else if ('event' in message) {
+      this.shutdown ||= message.event === 'SHUTDOWN';
+      this.emitter.emit('event', { name: message.event, data: message.data ?? {} });
+    } else this.settle(message);
   }
 
   private settle(message: Extract<Message, { id?: number | undefined }>): void {

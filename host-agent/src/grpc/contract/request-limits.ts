@@ -28,6 +28,8 @@ export const REQUEST_LIMITS = {
     /** Arguments and environment together, well under a guest's ARG_MAX (a quarter of an 8 MiB stack). */
     execBytes: 512 * KIB,
   },
+  /** Of one call. */
+  forks: 256,
   mailboxes: 16,
   ackTimeoutMs: { max: 30_000, default: 5_000 },
   networkTimeoutMs: { max: 30_000, default: 10_000 },

@@ -2,6 +2,8 @@ import { AlreadyExists, NotFound } from '@offshoot/shared/errors.js';
 import type {
   CreateInstanceCommand,
   ForkInstanceCommand,
+  ForkInstancesCommand,
+  ForkOutcome,
   ForkResult,
   HostOperations,
   HostView,
@@ -106,8 +108,45 @@ export class FakeHost implements InstanceOperations {
     const acks = command.mailboxes
       .filter(({ waitForAck }) => waitForAck)
       .map(({ name }) => ({ mailbox: name, stage: 'applied' as const, detail: '42', latencyMs: 12 }));
-    const timings = { clone: 1, spawn: 40, load: 8, patch: 0.5, resume: 1.25, network: 200, ack: 12, total: 251 };
+    const timings = {
+      clone: 1,
+      spawn: 40,
+      load: 8,
+      patch: 0.5,
+      resume: 1.25,
+      network: 200,
+      ack: 12,
+      total: 251,
+      sourcePause: undefined,
+    };
     return { instance, acks, timings };
+  };
+
+  start = async (reference: string): Promise<{ instance: Instance; bootMs: number }> => ({
+    instance: await this.#change('start', reference, 'RUNNING'),
+    bootMs: 5000,
+  });
+
+  pause = (reference: string): Promise<Instance> => this.#change('pause', reference, 'PAUSED');
+
+  resume = (reference: string): Promise<Instance> => this.#change('resume', reference, 'RUNNING');
+
+  forkMany = (command: ForkInstancesCommand): AsyncIterable<ForkOutcome> => {
+    this.asked.push({ call: 'forkMany', command });
+    const { fork, count, mailboxesByIndex } = command;
+    const make = (index: number): Promise<ForkResult> =>
+      this.fork({
+        ...fork,
+        name: fork.name === undefined ? undefined : `${fork.name}-${String(index)}`,
+        mailboxes: [...fork.mailboxes, ...(mailboxesByIndex[index] ?? [])],
+      });
+    return (async function* (): AsyncGenerator<ForkOutcome> {
+      for (let index = 0; index < count; index++)
+        yield await make(index).then(
+          (result) => ({ index, result }),
+          (error: unknown) => ({ index, error }),
+        );
+    })();
   };
 
   stop = (reference: string, graceMs: number): Promise<Instance> => {
@@ -210,7 +249,11 @@ export class FakeHost implements InstanceOperations {
     return instance;
   }
 
-  async #change(call: 'standby' | 'restore' | 'stop', reference: string, state: Instance['state']): Promise<Instance> {
+  async #change(
+    call: 'start' | 'pause' | 'resume' | 'standby' | 'restore' | 'stop',
+    reference: string,
+    state: Instance['state'],
+  ): Promise<Instance> {
     await Promise.resolve();
     const before = this.get(reference);
     assertAllowed(call, before.name, before.state);

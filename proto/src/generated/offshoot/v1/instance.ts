@@ -20,6 +20,7 @@ export enum InstanceState {
   INSTANCE_STATE_STANDBY = 3,
   INSTANCE_STATE_STOPPED = 4,
   INSTANCE_STATE_FAILED = 5,
+  INSTANCE_STATE_PAUSED = 6,
 }
 
 /** MailboxState is where a mailbox is in its life, as the frame in guest memory says. */

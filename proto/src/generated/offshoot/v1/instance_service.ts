@@ -145,6 +145,46 @@ export interface ListInstancesResponse {
   nextPageToken: string;
 }
 
+/** StartInstanceRequest names the instance to boot. */
+export interface StartInstanceRequest {
+  /** Id, name, or unambiguous id prefix. */
+  instance: string;
+}
+
+/** StartInstanceResponse has the booted instance. */
+export interface StartInstanceResponse {
+  /** The instance, RUNNING. */
+  instance:
+    | Instance
+    | undefined;
+  /** From the request to the agent's first answer. */
+  bootTime: Duration | undefined;
+}
+
+/** PauseInstanceRequest names the instance to pause. */
+export interface PauseInstanceRequest {
+  /** Id, name, or unambiguous id prefix. */
+  instance: string;
+}
+
+/** PauseInstanceResponse has the paused instance. */
+export interface PauseInstanceResponse {
+  /** The instance, PAUSED. */
+  instance: Instance | undefined;
+}
+
+/** ResumeInstanceRequest names the instance to resume. */
+export interface ResumeInstanceRequest {
+  /** Id, name, or unambiguous id prefix. */
+  instance: string;
+}
+
+/** ResumeInstanceResponse has the resumed instance. */
+export interface ResumeInstanceResponse {
+  /** The instance, RUNNING. */
+  instance: Instance | undefined;
+}
+
 /** StandbyInstanceRequest names the instance to park. */
 export interface StandbyInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
@@ -152,7 +192,14 @@ export interface StandbyInstanceRequest {
   /** Wait until the agent has registered these mailboxes as armed. */
   waitMailboxes: string[];
   /** How long to wait for them, up to 10 minutes; 30 s when unset. */
-  waitTimeout: Duration | undefined;
+  waitTimeout:
+    | Duration
+    | undefined;
+  /**
+   * Freeze the workload in the capture, so that in a fork no instruction of it runs before the fork's identity is in force;
+   * true when unset.
+   */
+  freezeWorkload?: boolean | undefined;
 }
 
 /** StandbyInstanceResponse has the parked instance. */
@@ -209,7 +256,7 @@ export interface MailboxDelivery {
 
 /** ForkInstanceRequest describes the fork. */
 export interface ForkInstanceRequest {
-  /** Parked instance to fork: id, name, or unambiguous id prefix. */
+  /** Instance to fork: id, name, or unambiguous id prefix. */
   source: string;
   /** Name of the fork; made up when empty. */
   name: string;
@@ -222,7 +269,15 @@ export interface ForkInstanceRequest {
     | boolean
     | undefined;
   /** How long to wait for that, above 0 up to 30 s; 10 s when unset or 0. */
-  networkTimeout: Duration | undefined;
+  networkTimeout:
+    | Duration
+    | undefined;
+  /** Fork a running or paused source too: it is paused for the capture, and goes on whatever becomes of the fork. */
+  fromRunning: boolean;
+  /** RUNNING or STOPPED. When unspecified: STOPPED for a stopped source, RUNNING otherwise. A fork with mailboxes runs. */
+  targetState: InstanceState;
+  /** Of a running source: freeze its workload for the capture, as in StandbyInstanceRequest; true when unset. */
+  freezeWorkload?: boolean | undefined;
 }
 
 export interface ForkInstanceRequest_LabelsEntry {
@@ -230,9 +285,53 @@ export interface ForkInstanceRequest_LabelsEntry {
   value: string;
 }
 
+/** ForkInstancesRequest describes several forks of one source. */
+export interface ForkInstancesRequest {
+  /** What all of them have in common. Its name is the beginning of theirs: "job" gives "job-0", "job-1" and so on. */
+  fork:
+    | ForkInstanceRequest
+    | undefined;
+  /** How many, 1 to 256. */
+  count: number;
+  /** Further mailboxes for the fork of that index; either empty or one entry a fork. */
+  mailboxesByIndex: MailboxDeliveries[];
+  /** Remove all of them when one fails; the call then fails with the first error. */
+  allOrNothing: boolean;
+}
+
+/** MailboxDeliveries is what one of several forks gets. */
+export interface MailboxDeliveries {
+  /** Payloads, at most 16 together with those for all forks. */
+  mailboxes: MailboxDelivery[];
+}
+
+/** ForkInstancesResponse is one fork, ready or failed. */
+export interface ForkInstancesResponse {
+  /** Index of the fork, from 0. */
+  index: number;
+  outcome:
+    | //
+    /** The fork that is ready. */
+    { $case: "fork"; fork: ForkInstanceResponse }
+    | //
+    /** Why there is none. */
+    { $case: "failure"; failure: ForkFailure }
+    | undefined;
+}
+
+/** ForkFailure says why one of several forks failed; nothing of it is left. */
+export interface ForkFailure {
+  /** gRPC status code, as a single call would have ended with. */
+  code: number;
+  /** The same as ErrorInfo.reason. */
+  reason: string;
+  /** For people. */
+  message: string;
+}
+
 /** ForkInstanceResponse has the fork. */
 export interface ForkInstanceResponse {
-  /** The fork, RUNNING. */
+  /** The fork. */
   instance:
     | Instance
     | undefined;
@@ -288,7 +387,11 @@ export interface ForkTimings {
     | Duration
     | undefined;
   /** From the request to the answer. */
-  total: Duration | undefined;
+  total:
+    | Duration
+    | undefined;
+  /** How long the running source stood still; unset for a source that was not running. */
+  sourcePause: Duration | undefined;
 }
 
 /** StopInstanceRequest names the instance to stop. */
@@ -1250,8 +1353,358 @@ export const ListInstancesResponse: MessageFns<ListInstancesResponse> = {
   },
 };
 
+function createBaseStartInstanceRequest(): StartInstanceRequest {
+  return { instance: "" };
+}
+
+export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
+  encode(message: StartInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== "") {
+      writer.uint32(10).string(message.instance);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartInstanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartInstanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StartInstanceRequest>): StartInstanceRequest {
+    return StartInstanceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StartInstanceRequest>): StartInstanceRequest {
+    const message = createBaseStartInstanceRequest();
+    message.instance = object.instance ?? "";
+    return message;
+  },
+};
+
+function createBaseStartInstanceResponse(): StartInstanceResponse {
+  return { instance: undefined, bootTime: undefined };
+}
+
+export const StartInstanceResponse: MessageFns<StartInstanceResponse> = {
+  encode(message: StartInstanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== undefined) {
+      Instance.encode(message.instance, writer.uint32(10).fork()).join();
+    }
+    if (message.bootTime !== undefined) {
+      Duration.encode(message.bootTime, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartInstanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartInstanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = Instance.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bootTime = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StartInstanceResponse>): StartInstanceResponse {
+    return StartInstanceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StartInstanceResponse>): StartInstanceResponse {
+    const message = createBaseStartInstanceResponse();
+    message.instance = (object.instance !== undefined && object.instance !== null)
+      ? Instance.fromPartial(object.instance)
+      : undefined;
+    message.bootTime = (object.bootTime !== undefined && object.bootTime !== null)
+      ? Duration.fromPartial(object.bootTime)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePauseInstanceRequest(): PauseInstanceRequest {
+  return { instance: "" };
+}
+
+export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
+  encode(message: PauseInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== "") {
+      writer.uint32(10).string(message.instance);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseInstanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseInstanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PauseInstanceRequest>): PauseInstanceRequest {
+    return PauseInstanceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PauseInstanceRequest>): PauseInstanceRequest {
+    const message = createBasePauseInstanceRequest();
+    message.instance = object.instance ?? "";
+    return message;
+  },
+};
+
+function createBasePauseInstanceResponse(): PauseInstanceResponse {
+  return { instance: undefined };
+}
+
+export const PauseInstanceResponse: MessageFns<PauseInstanceResponse> = {
+  encode(message: PauseInstanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== undefined) {
+      Instance.encode(message.instance, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseInstanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseInstanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = Instance.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PauseInstanceResponse>): PauseInstanceResponse {
+    return PauseInstanceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PauseInstanceResponse>): PauseInstanceResponse {
+    const message = createBasePauseInstanceResponse();
+    message.instance = (object.instance !== undefined && object.instance !== null)
+      ? Instance.fromPartial(object.instance)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseResumeInstanceRequest(): ResumeInstanceRequest {
+  return { instance: "" };
+}
+
+export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
+  encode(message: ResumeInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== "") {
+      writer.uint32(10).string(message.instance);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeInstanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeInstanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeInstanceRequest>): ResumeInstanceRequest {
+    return ResumeInstanceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeInstanceRequest>): ResumeInstanceRequest {
+    const message = createBaseResumeInstanceRequest();
+    message.instance = object.instance ?? "";
+    return message;
+  },
+};
+
+function createBaseResumeInstanceResponse(): ResumeInstanceResponse {
+  return { instance: undefined };
+}
+
+export const ResumeInstanceResponse: MessageFns<ResumeInstanceResponse> = {
+  encode(message: ResumeInstanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== undefined) {
+      Instance.encode(message.instance, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeInstanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeInstanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = Instance.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeInstanceResponse>): ResumeInstanceResponse {
+    return ResumeInstanceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeInstanceResponse>): ResumeInstanceResponse {
+    const message = createBaseResumeInstanceResponse();
+    message.instance = (object.instance !== undefined && object.instance !== null)
+      ? Instance.fromPartial(object.instance)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseStandbyInstanceRequest(): StandbyInstanceRequest {
-  return { instance: "", waitMailboxes: [], waitTimeout: undefined };
+  return { instance: "", waitMailboxes: [], waitTimeout: undefined, freezeWorkload: undefined };
 }
 
 export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
@@ -1264,6 +1717,9 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
     }
     if (message.waitTimeout !== undefined) {
       Duration.encode(message.waitTimeout, writer.uint32(26).fork()).join();
+    }
+    if (message.freezeWorkload !== undefined) {
+      writer.uint32(32).bool(message.freezeWorkload);
     }
     return writer;
   },
@@ -1305,6 +1761,14 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
             message.waitTimeout = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.freezeWorkload = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1327,6 +1791,7 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
     message.waitTimeout = (object.waitTimeout !== undefined && object.waitTimeout !== null)
       ? Duration.fromPartial(object.waitTimeout)
       : undefined;
+    message.freezeWorkload = object.freezeWorkload ?? undefined;
     return message;
   },
 };
@@ -1672,7 +2137,17 @@ export const MailboxDelivery: MessageFns<MailboxDelivery> = {
 };
 
 function createBaseForkInstanceRequest(): ForkInstanceRequest {
-  return { source: "", name: "", labels: {}, mailboxes: [], waitForNetwork: undefined, networkTimeout: undefined };
+  return {
+    source: "",
+    name: "",
+    labels: {},
+    mailboxes: [],
+    waitForNetwork: undefined,
+    networkTimeout: undefined,
+    fromRunning: false,
+    targetState: 0,
+    freezeWorkload: undefined,
+  };
 }
 
 export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
@@ -1694,6 +2169,15 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
     }
     if (message.networkTimeout !== undefined) {
       Duration.encode(message.networkTimeout, writer.uint32(50).fork()).join();
+    }
+    if (message.fromRunning !== false) {
+      writer.uint32(56).bool(message.fromRunning);
+    }
+    if (message.targetState !== 0) {
+      writer.uint32(64).int32(message.targetState);
+    }
+    if (message.freezeWorkload !== undefined) {
+      writer.uint32(72).bool(message.freezeWorkload);
     }
     return writer;
   },
@@ -1762,6 +2246,30 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
             message.networkTimeout = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.fromRunning = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.targetState = reader.int32() as any;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.freezeWorkload = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1795,6 +2303,9 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
     message.networkTimeout = (object.networkTimeout !== undefined && object.networkTimeout !== null)
       ? Duration.fromPartial(object.networkTimeout)
       : undefined;
+    message.fromRunning = object.fromRunning ?? false;
+    message.targetState = object.targetState ?? 0;
+    message.freezeWorkload = object.freezeWorkload ?? undefined;
     return message;
   },
 };
@@ -1862,6 +2373,326 @@ export const ForkInstanceRequest_LabelsEntry: MessageFns<ForkInstanceRequest_Lab
     const message = createBaseForkInstanceRequest_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseForkInstancesRequest(): ForkInstancesRequest {
+  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false };
+}
+
+export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
+  encode(message: ForkInstancesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fork !== undefined) {
+      ForkInstanceRequest.encode(message.fork, writer.uint32(10).fork()).join();
+    }
+    if (message.count !== 0) {
+      writer.uint32(16).uint32(message.count);
+    }
+    for (const v of message.mailboxesByIndex) {
+      MailboxDeliveries.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.allOrNothing !== false) {
+      writer.uint32(32).bool(message.allOrNothing);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForkInstancesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForkInstancesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.fork = ForkInstanceRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mailboxesByIndex.push(MailboxDeliveries.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.allOrNothing = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForkInstancesRequest>): ForkInstancesRequest {
+    return ForkInstancesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForkInstancesRequest>): ForkInstancesRequest {
+    const message = createBaseForkInstancesRequest();
+    message.fork = (object.fork !== undefined && object.fork !== null)
+      ? ForkInstanceRequest.fromPartial(object.fork)
+      : undefined;
+    message.count = object.count ?? 0;
+    message.mailboxesByIndex = object.mailboxesByIndex?.map((e) => MailboxDeliveries.fromPartial(e)) || [];
+    message.allOrNothing = object.allOrNothing ?? false;
+    return message;
+  },
+};
+
+function createBaseMailboxDeliveries(): MailboxDeliveries {
+  return { mailboxes: [] };
+}
+
+export const MailboxDeliveries: MessageFns<MailboxDeliveries> = {
+  encode(message: MailboxDeliveries, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.mailboxes) {
+      MailboxDelivery.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MailboxDeliveries {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMailboxDeliveries();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mailboxes.push(MailboxDelivery.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MailboxDeliveries>): MailboxDeliveries {
+    return MailboxDeliveries.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MailboxDeliveries>): MailboxDeliveries {
+    const message = createBaseMailboxDeliveries();
+    message.mailboxes = object.mailboxes?.map((e) => MailboxDelivery.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseForkInstancesResponse(): ForkInstancesResponse {
+  return { index: 0, outcome: undefined };
+}
+
+export const ForkInstancesResponse: MessageFns<ForkInstancesResponse> = {
+  encode(message: ForkInstancesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.index !== 0) {
+      writer.uint32(8).uint32(message.index);
+    }
+    switch (message.outcome?.$case) {
+      case "fork":
+        ForkInstanceResponse.encode(message.outcome.fork, writer.uint32(18).fork()).join();
+        break;
+      case "failure":
+        ForkFailure.encode(message.outcome.failure, writer.uint32(26).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForkInstancesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForkInstancesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.index = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.outcome = { $case: "fork", fork: ForkInstanceResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.outcome = { $case: "failure", failure: ForkFailure.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForkInstancesResponse>): ForkInstancesResponse {
+    return ForkInstancesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForkInstancesResponse>): ForkInstancesResponse {
+    const message = createBaseForkInstancesResponse();
+    message.index = object.index ?? 0;
+    switch (object.outcome?.$case) {
+      case "fork": {
+        if (object.outcome?.fork !== undefined && object.outcome?.fork !== null) {
+          message.outcome = { $case: "fork", fork: ForkInstanceResponse.fromPartial(object.outcome.fork) };
+        }
+        break;
+      }
+      case "failure": {
+        if (object.outcome?.failure !== undefined && object.outcome?.failure !== null) {
+          message.outcome = { $case: "failure", failure: ForkFailure.fromPartial(object.outcome.failure) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseForkFailure(): ForkFailure {
+  return { code: 0, reason: "", message: "" };
+}
+
+export const ForkFailure: MessageFns<ForkFailure> = {
+  encode(message: ForkFailure, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== 0) {
+      writer.uint32(8).uint32(message.code);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForkFailure {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForkFailure();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.code = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForkFailure>): ForkFailure {
+    return ForkFailure.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForkFailure>): ForkFailure {
+    const message = createBaseForkFailure();
+    message.code = object.code ?? 0;
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
     return message;
   },
 };
@@ -2052,6 +2883,7 @@ function createBaseForkTimings(): ForkTimings {
     network: undefined,
     ack: undefined,
     total: undefined,
+    sourcePause: undefined,
   };
 }
 
@@ -2080,6 +2912,9 @@ export const ForkTimings: MessageFns<ForkTimings> = {
     }
     if (message.total !== undefined) {
       Duration.encode(message.total, writer.uint32(66).fork()).join();
+    }
+    if (message.sourcePause !== undefined) {
+      Duration.encode(message.sourcePause, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -2161,6 +2996,14 @@ export const ForkTimings: MessageFns<ForkTimings> = {
             message.total = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.sourcePause = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2197,6 +3040,9 @@ export const ForkTimings: MessageFns<ForkTimings> = {
     message.ack = (object.ack !== undefined && object.ack !== null) ? Duration.fromPartial(object.ack) : undefined;
     message.total = (object.total !== undefined && object.total !== null)
       ? Duration.fromPartial(object.total)
+      : undefined;
+    message.sourcePause = (object.sourcePause !== undefined && object.sourcePause !== null)
+      ? Duration.fromPartial(object.sourcePause)
       : undefined;
     return message;
   },
@@ -2611,6 +3457,40 @@ export const InstanceServiceService = {
       Buffer.from(ListInstancesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListInstancesResponse => ListInstancesResponse.decode(value),
   },
+  /** StartInstance boots a stopped or failed instance from its own disk, and runs its workload again. */
+  startInstance: {
+    path: "/offshoot.v1.InstanceService/StartInstance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StartInstanceRequest): Buffer => Buffer.from(StartInstanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StartInstanceRequest => StartInstanceRequest.decode(value),
+    responseSerialize: (value: StartInstanceResponse): Buffer =>
+      Buffer.from(StartInstanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StartInstanceResponse => StartInstanceResponse.decode(value),
+  },
+  /** PauseInstance halts the virtual CPUs of a running instance; its hypervisor stays. */
+  pauseInstance: {
+    path: "/offshoot.v1.InstanceService/PauseInstance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PauseInstanceRequest): Buffer => Buffer.from(PauseInstanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseInstanceRequest => PauseInstanceRequest.decode(value),
+    responseSerialize: (value: PauseInstanceResponse): Buffer =>
+      Buffer.from(PauseInstanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PauseInstanceResponse => PauseInstanceResponse.decode(value),
+  },
+  /** ResumeInstance lets a paused instance go on. */
+  resumeInstance: {
+    path: "/offshoot.v1.InstanceService/ResumeInstance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeInstanceRequest): Buffer =>
+      Buffer.from(ResumeInstanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeInstanceRequest => ResumeInstanceRequest.decode(value),
+    responseSerialize: (value: ResumeInstanceResponse): Buffer =>
+      Buffer.from(ResumeInstanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResumeInstanceResponse => ResumeInstanceResponse.decode(value),
+  },
   /** StandbyInstance parks a running instance: memory, device state and disk stay on disk, the hypervisor goes. */
   standbyInstance: {
     path: "/offshoot.v1.InstanceService/StandbyInstance" as const,
@@ -2635,7 +3515,10 @@ export const InstanceServiceService = {
       Buffer.from(RestoreInstanceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RestoreInstanceResponse => RestoreInstanceResponse.decode(value),
   },
-  /** ForkInstance makes a new instance from a parked one, with its own identity and mailboxes. */
+  /**
+   * ForkInstance makes a new instance from a parked, stopped or (with from_running) running one, with its own identity and
+   * mailboxes.
+   */
   forkInstance: {
     path: "/offshoot.v1.InstanceService/ForkInstance" as const,
     requestStream: false as const,
@@ -2645,6 +3528,20 @@ export const InstanceServiceService = {
     responseSerialize: (value: ForkInstanceResponse): Buffer =>
       Buffer.from(ForkInstanceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ForkInstanceResponse => ForkInstanceResponse.decode(value),
+  },
+  /**
+   * ForkInstances makes many forks of one moment of the source, and answers each as it is ready. A fork that fails is
+   * removed and reported; the others stand, unless all_or_nothing is set.
+   */
+  forkInstances: {
+    path: "/offshoot.v1.InstanceService/ForkInstances" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ForkInstancesRequest): Buffer => Buffer.from(ForkInstancesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForkInstancesRequest => ForkInstancesRequest.decode(value),
+    responseSerialize: (value: ForkInstancesResponse): Buffer =>
+      Buffer.from(ForkInstancesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForkInstancesResponse => ForkInstancesResponse.decode(value),
   },
   /** StopInstance ends the hypervisor of an instance and keeps its disk. */
   stopInstance: {
@@ -2688,12 +3585,26 @@ export interface InstanceServiceServer extends UntypedServiceImplementation {
   getInstance: handleUnaryCall<GetInstanceRequest, GetInstanceResponse>;
   /** ListInstances returns instances, oldest first. */
   listInstances: handleUnaryCall<ListInstancesRequest, ListInstancesResponse>;
+  /** StartInstance boots a stopped or failed instance from its own disk, and runs its workload again. */
+  startInstance: handleUnaryCall<StartInstanceRequest, StartInstanceResponse>;
+  /** PauseInstance halts the virtual CPUs of a running instance; its hypervisor stays. */
+  pauseInstance: handleUnaryCall<PauseInstanceRequest, PauseInstanceResponse>;
+  /** ResumeInstance lets a paused instance go on. */
+  resumeInstance: handleUnaryCall<ResumeInstanceRequest, ResumeInstanceResponse>;
   /** StandbyInstance parks a running instance: memory, device state and disk stay on disk, the hypervisor goes. */
   standbyInstance: handleUnaryCall<StandbyInstanceRequest, StandbyInstanceResponse>;
   /** RestoreInstance resumes a parked instance where it stood. */
   restoreInstance: handleUnaryCall<RestoreInstanceRequest, RestoreInstanceResponse>;
-  /** ForkInstance makes a new instance from a parked one, with its own identity and mailboxes. */
+  /**
+   * ForkInstance makes a new instance from a parked, stopped or (with from_running) running one, with its own identity and
+   * mailboxes.
+   */
   forkInstance: handleUnaryCall<ForkInstanceRequest, ForkInstanceResponse>;
+  /**
+   * ForkInstances makes many forks of one moment of the source, and answers each as it is ready. A fork that fails is
+   * removed and reported; the others stand, unless all_or_nothing is set.
+   */
+  forkInstances: handleServerStreamingCall<ForkInstancesRequest, ForkInstancesResponse>;
   /** StopInstance ends the hypervisor of an instance and keeps its disk. */
   stopInstance: handleUnaryCall<StopInstanceRequest, StopInstanceResponse>;
   /** DeleteInstance removes an instance with everything of it. Its forks live on. */
@@ -2751,6 +3662,54 @@ export interface InstanceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListInstancesResponse) => void,
   ): ClientUnaryCall;
+  /** StartInstance boots a stopped or failed instance from its own disk, and runs its workload again. */
+  startInstance(
+    request: StartInstanceRequest,
+    callback: (error: ServiceError | null, response: StartInstanceResponse) => void,
+  ): ClientUnaryCall;
+  startInstance(
+    request: StartInstanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StartInstanceResponse) => void,
+  ): ClientUnaryCall;
+  startInstance(
+    request: StartInstanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StartInstanceResponse) => void,
+  ): ClientUnaryCall;
+  /** PauseInstance halts the virtual CPUs of a running instance; its hypervisor stays. */
+  pauseInstance(
+    request: PauseInstanceRequest,
+    callback: (error: ServiceError | null, response: PauseInstanceResponse) => void,
+  ): ClientUnaryCall;
+  pauseInstance(
+    request: PauseInstanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PauseInstanceResponse) => void,
+  ): ClientUnaryCall;
+  pauseInstance(
+    request: PauseInstanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PauseInstanceResponse) => void,
+  ): ClientUnaryCall;
+  /** ResumeInstance lets a paused instance go on. */
+  resumeInstance(
+    request: ResumeInstanceRequest,
+    callback: (error: ServiceError | null, response: ResumeInstanceResponse) => void,
+  ): ClientUnaryCall;
+  resumeInstance(
+    request: ResumeInstanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResumeInstanceResponse) => void,
+  ): ClientUnaryCall;
+  resumeInstance(
+    request: ResumeInstanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResumeInstanceResponse) => void,
+  ): ClientUnaryCall;
   /** StandbyInstance parks a running instance: memory, device state and disk stay on disk, the hypervisor goes. */
   standbyInstance(
     request: StandbyInstanceRequest,
@@ -2783,7 +3742,10 @@ export interface InstanceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RestoreInstanceResponse) => void,
   ): ClientUnaryCall;
-  /** ForkInstance makes a new instance from a parked one, with its own identity and mailboxes. */
+  /**
+   * ForkInstance makes a new instance from a parked, stopped or (with from_running) running one, with its own identity and
+   * mailboxes.
+   */
   forkInstance(
     request: ForkInstanceRequest,
     callback: (error: ServiceError | null, response: ForkInstanceResponse) => void,
@@ -2799,6 +3761,19 @@ export interface InstanceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ForkInstanceResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * ForkInstances makes many forks of one moment of the source, and answers each as it is ready. A fork that fails is
+   * removed and reported; the others stand, unless all_or_nothing is set.
+   */
+  forkInstances(
+    request: ForkInstancesRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ForkInstancesResponse>;
+  forkInstances(
+    request: ForkInstancesRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ForkInstancesResponse>;
   /** StopInstance ends the hypervisor of an instance and keeps its disk. */
   stopInstance(
     request: StopInstanceRequest,

@@ -67,7 +67,7 @@ export interface RegisterMailboxResponse {
   mailboxes: RegisteredMailbox[];
 }
 
-/** ReconfigureNetworkRequest is an identity for eth0. */
+/** ReconfigureNetworkRequest is the identity of an instance: what eth0 gets, and what else is told apart by. */
 export interface ReconfigureNetworkRequest {
   /** MAC address, "02:00:00:00:00:01". */
   mac: string;
@@ -77,6 +77,20 @@ export interface ReconfigureNetworkRequest {
   prefixLength: number;
   /** Default route. */
   gateway: string;
+  /** Host name, one label; the one it has when absent. */
+  hostname?:
+    | string
+    | undefined;
+  /** Machine id, 32 hex digits; the one it has when absent. */
+  machineId?:
+    | string
+    | undefined;
+  /** 64 random bytes for the kernel's pool; none when absent. */
+  entropy?:
+    | Buffer
+    | undefined;
+  /** Wall clock of the host when it sent this, in milliseconds since 1970; the clock is left alone when absent. */
+  hostTimeMs?: number | undefined;
 }
 
 /** ReconfigureNetworkResponse says that the identity is in force. */
@@ -128,6 +142,39 @@ export interface StreamWorkloadOutputResponse {
   offset: bigint;
   /** Output, stdout and stderr as they came. */
   data: Buffer;
+}
+
+/** QuiesceRequest says how far to go, and for how long. */
+export interface QuiesceRequest {
+  /** Whether to freeze the workload. */
+  freezeWorkload: boolean;
+  /**
+   * How long the guest waits for the host to go on before it thaws by itself, in milliseconds of running time counted
+   * from here: 1000 to 60000, 0 means 10000.
+   */
+  timeoutMs: number;
+}
+
+/** QuiesceResponse says that the VM can be captured. */
+export interface QuiesceResponse {
+  /**
+   * Offset after the last byte the workload said so far. A host that has all of it before the capture does not find any of
+   * it in a fork again; with the workload frozen nothing more follows.
+   */
+  workloadOutputEnd: bigint;
+}
+
+/** ThawRequest tells the time. */
+export interface ThawRequest {
+  /**
+   * Wall clock of the host when it sent this, in milliseconds since 1970. A guest that is far behind, as after a standby,
+   * sets its clock before the workload runs on.
+   */
+  hostTimeMs: number;
+}
+
+/** ThawResponse says that the workload runs on. */
+export interface ThawResponse {
 }
 
 /** ShutdownRequest has no fields. */
@@ -506,7 +553,16 @@ export const RegisterMailboxResponse: MessageFns<RegisterMailboxResponse> = {
 };
 
 function createBaseReconfigureNetworkRequest(): ReconfigureNetworkRequest {
-  return { mac: "", ipv4: "", prefixLength: 0, gateway: "" };
+  return {
+    mac: "",
+    ipv4: "",
+    prefixLength: 0,
+    gateway: "",
+    hostname: undefined,
+    machineId: undefined,
+    entropy: undefined,
+    hostTimeMs: undefined,
+  };
 }
 
 export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = {
@@ -522,6 +578,18 @@ export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = 
     }
     if (message.gateway !== "") {
       writer.uint32(34).string(message.gateway);
+    }
+    if (message.hostname !== undefined) {
+      writer.uint32(42).string(message.hostname);
+    }
+    if (message.machineId !== undefined) {
+      writer.uint32(50).string(message.machineId);
+    }
+    if (message.entropy !== undefined) {
+      writer.uint32(58).bytes(message.entropy);
+    }
+    if (message.hostTimeMs !== undefined) {
+      writer.uint32(65).double(message.hostTimeMs);
     }
     return writer;
   },
@@ -571,6 +639,38 @@ export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = 
             message.gateway = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.hostname = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.machineId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.entropy = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.hostTimeMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -592,6 +692,10 @@ export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = 
     message.ipv4 = object.ipv4 ?? "";
     message.prefixLength = object.prefixLength ?? 0;
     message.gateway = object.gateway ?? "";
+    message.hostname = object.hostname ?? undefined;
+    message.machineId = object.machineId ?? undefined;
+    message.entropy = object.entropy ?? undefined;
+    message.hostTimeMs = object.hostTimeMs ?? undefined;
     return message;
   },
 };
@@ -1072,6 +1176,231 @@ export const StreamWorkloadOutputResponse: MessageFns<StreamWorkloadOutputRespon
   },
 };
 
+function createBaseQuiesceRequest(): QuiesceRequest {
+  return { freezeWorkload: false, timeoutMs: 0 };
+}
+
+export const QuiesceRequest: MessageFns<QuiesceRequest> = {
+  encode(message: QuiesceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.freezeWorkload !== false) {
+      writer.uint32(8).bool(message.freezeWorkload);
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(16).uint32(message.timeoutMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QuiesceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQuiesceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.freezeWorkload = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.timeoutMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<QuiesceRequest>): QuiesceRequest {
+    return QuiesceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<QuiesceRequest>): QuiesceRequest {
+    const message = createBaseQuiesceRequest();
+    message.freezeWorkload = object.freezeWorkload ?? false;
+    message.timeoutMs = object.timeoutMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseQuiesceResponse(): QuiesceResponse {
+  return { workloadOutputEnd: 0n };
+}
+
+export const QuiesceResponse: MessageFns<QuiesceResponse> = {
+  encode(message: QuiesceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.workloadOutputEnd !== 0n) {
+      if (BigInt.asUintN(64, message.workloadOutputEnd) !== message.workloadOutputEnd) {
+        throw new globalThis.Error("value provided for field message.workloadOutputEnd of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.workloadOutputEnd);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QuiesceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQuiesceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.workloadOutputEnd = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<QuiesceResponse>): QuiesceResponse {
+    return QuiesceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<QuiesceResponse>): QuiesceResponse {
+    const message = createBaseQuiesceResponse();
+    message.workloadOutputEnd = (object.workloadOutputEnd !== undefined && object.workloadOutputEnd !== null)
+      ? BigInt(object.workloadOutputEnd)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseThawRequest(): ThawRequest {
+  return { hostTimeMs: 0 };
+}
+
+export const ThawRequest: MessageFns<ThawRequest> = {
+  encode(message: ThawRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostTimeMs !== 0) {
+      writer.uint32(9).double(message.hostTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ThawRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseThawRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.hostTimeMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ThawRequest>): ThawRequest {
+    return ThawRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ThawRequest>): ThawRequest {
+    const message = createBaseThawRequest();
+    message.hostTimeMs = object.hostTimeMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseThawResponse(): ThawResponse {
+  return {};
+}
+
+export const ThawResponse: MessageFns<ThawResponse> = {
+  encode(_: ThawResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ThawResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseThawResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ThawResponse>): ThawResponse {
+    return ThawResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ThawResponse>): ThawResponse {
+    const message = createBaseThawResponse();
+    return message;
+  },
+};
+
 function createBaseShutdownRequest(): ShutdownRequest {
   return {};
 }
@@ -1189,7 +1518,10 @@ export const GuestServiceService = {
       Buffer.from(RegisterMailboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RegisterMailboxResponse => RegisterMailboxResponse.decode(value),
   },
-  /** ReconfigureNetwork gives eth0 another identity; the fallback for when the mailbox `offshoot.network` is not there. */
+  /**
+   * ReconfigureNetwork gives the VM another identity; the fallback for when the mailbox `offshoot.network` is not there.
+   * A frozen workload runs on when all of it is in force.
+   */
   reconfigureNetwork: {
     path: "/offshoot.guest.v1.GuestService/ReconfigureNetwork" as const,
     requestStream: false as const,
@@ -1224,6 +1556,29 @@ export const GuestServiceService = {
       Buffer.from(StreamWorkloadOutputResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamWorkloadOutputResponse => StreamWorkloadOutputResponse.decode(value),
   },
+  /**
+   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, syncs the disks. Ended
+   * by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
+   */
+  quiesce: {
+    path: "/offshoot.guest.v1.GuestService/Quiesce" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: QuiesceRequest): Buffer => Buffer.from(QuiesceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): QuiesceRequest => QuiesceRequest.decode(value),
+    responseSerialize: (value: QuiesceResponse): Buffer => Buffer.from(QuiesceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): QuiesceResponse => QuiesceResponse.decode(value),
+  },
+  /** Thaw lets the workload run on under the identity it has. Thawing what is not frozen does nothing. */
+  thaw: {
+    path: "/offshoot.guest.v1.GuestService/Thaw" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ThawRequest): Buffer => Buffer.from(ThawRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ThawRequest => ThawRequest.decode(value),
+    responseSerialize: (value: ThawResponse): Buffer => Buffer.from(ThawResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ThawResponse => ThawResponse.decode(value),
+  },
   /** Shutdown syncs the disks and powers the machine off. */
   shutdown: {
     path: "/offshoot.guest.v1.GuestService/Shutdown" as const,
@@ -1244,12 +1599,22 @@ export interface GuestServiceServer extends UntypedServiceImplementation {
    * with the whole set again after each change, for as long as the call stands.
    */
   registerMailbox: handleServerStreamingCall<RegisterMailboxRequest, RegisterMailboxResponse>;
-  /** ReconfigureNetwork gives eth0 another identity; the fallback for when the mailbox `offshoot.network` is not there. */
+  /**
+   * ReconfigureNetwork gives the VM another identity; the fallback for when the mailbox `offshoot.network` is not there.
+   * A frozen workload runs on when all of it is in force.
+   */
   reconfigureNetwork: handleUnaryCall<ReconfigureNetworkRequest, ReconfigureNetworkResponse>;
   /** StartWorkload writes files and starts the workload; a second call while one runs is refused. */
   startWorkload: handleUnaryCall<StartWorkloadRequest, StartWorkloadResponse>;
   /** StreamWorkloadOutput sends the workload's output from an offset on, for as long as the call stands. */
   streamWorkloadOutput: handleServerStreamingCall<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>;
+  /**
+   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, syncs the disks. Ended
+   * by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
+   */
+  quiesce: handleUnaryCall<QuiesceRequest, QuiesceResponse>;
+  /** Thaw lets the workload run on under the identity it has. Thawing what is not frozen does nothing. */
+  thaw: handleUnaryCall<ThawRequest, ThawResponse>;
   /** Shutdown syncs the disks and powers the machine off. */
   shutdown: handleUnaryCall<ShutdownRequest, ShutdownResponse>;
 }
@@ -1284,7 +1649,10 @@ export interface GuestServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<RegisterMailboxResponse>;
-  /** ReconfigureNetwork gives eth0 another identity; the fallback for when the mailbox `offshoot.network` is not there. */
+  /**
+   * ReconfigureNetwork gives the VM another identity; the fallback for when the mailbox `offshoot.network` is not there.
+   * A frozen workload runs on when all of it is in force.
+   */
   reconfigureNetwork(
     request: ReconfigureNetworkRequest,
     callback: (error: ServiceError | null, response: ReconfigureNetworkResponse) => void,
@@ -1326,6 +1694,38 @@ export interface GuestServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamWorkloadOutputResponse>;
+  /**
+   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, syncs the disks. Ended
+   * by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
+   */
+  quiesce(
+    request: QuiesceRequest,
+    callback: (error: ServiceError | null, response: QuiesceResponse) => void,
+  ): ClientUnaryCall;
+  quiesce(
+    request: QuiesceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: QuiesceResponse) => void,
+  ): ClientUnaryCall;
+  quiesce(
+    request: QuiesceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: QuiesceResponse) => void,
+  ): ClientUnaryCall;
+  /** Thaw lets the workload run on under the identity it has. Thawing what is not frozen does nothing. */
+  thaw(request: ThawRequest, callback: (error: ServiceError | null, response: ThawResponse) => void): ClientUnaryCall;
+  thaw(
+    request: ThawRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ThawResponse) => void,
+  ): ClientUnaryCall;
+  thaw(
+    request: ThawRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ThawResponse) => void,
+  ): ClientUnaryCall;
   /** Shutdown syncs the disks and powers the machine off. */
   shutdown(
     request: ShutdownRequest,

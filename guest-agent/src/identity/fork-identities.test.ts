@@ -1,0 +1,158 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readFrameHeader } from '@offshoot/shared/mailbox/frame.js';
+import { FramesOfTest } from '../mailbox/frames-of-test.js';
+import { ForkIdentities } from './fork-identities.js';
+import { RecordedParts } from './recorded-parts.js';
+
+const network = { mac: '02:00:00:00:00:0a', ipv4: '10.1.2.3', prefixLength: 24, gateway: '10.1.2.1' };
+const identity = { ...network, hostname: 'fork-1', machineId: 'ab'.repeat(16), hostTimeMs: Date.UTC(2026) };
+const MAILBOX = 'offshoot.network';
+
+describe('the identity of a fork', () => {
+  let frames: FramesOfTest;
+  let parts: RecordedParts;
+  let hooks: string[];
+  let hooksEnd: () => void;
+  let identities: ForkIdentities;
+  const deliver = (payload: object): void => {
+    frames.deliver(MAILBOX, Buffer.from(JSON.stringify(payload)));
+  };
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+  beforeEach(() => {
+    frames = new FramesOfTest();
+    parts = new RecordedParts();
+    hooks = [];
+    identities = new ForkIdentities(
+      {
+        identity: parts,
+        afterFork: {
+          list: () => hooks,
+          run: (_, env) => {
+            parts.note('hooks', env.OFFSHOOT_GENERATION);
+            return new Promise((resolve) => (hooksEnd = resolve));
+          },
+        },
+        quiescence: {
+          runningMs: 40,
+          identityArrives: () => {
+            parts.note('found');
+          },
+          thaw: () => {
+            parts.note('thaw');
+          },
+        },
+        acks: {
+          sendInBackground: (_, __, stage, detail) => {
+            parts.note(stage, detail ?? '');
+          },
+        },
+      },
+      () => {
+        parts.note('told');
+      },
+    );
+  });
+  afterEach(() => {
+    frames[Symbol.dispose]();
+  });
+
+  it('is in force before the workload thaws, and both before it is answered for, all in one turn', () => {
+    deliver(identity);
+    expect(identities.look()).toBe(true);
+    expect(parts.calls).toEqual([
+      'found',
+      'network 10.1.2.3',
+      `clock ${String(identity.hostTimeMs + 40)}`,
+      'hostname fork-1',
+      'machine-id 32',
+      'host-keys removed',
+      'generation 1',
+      'thaw',
+      'applied',
+      'told',
+    ]);
+    expect(identities.appliedCount).toBe(1);
+  });
+
+  it('waits with thaw and answer for the hooks, which know the new generation', async () => {
+    hooks = ['/hook'];
+    deliver(network);
+    identities.look();
+    await settled();
+    expect(parts.calls).toEqual(['found', 'network 10.1.2.3', 'generation 1', 'hooks 1']);
+    expect(readFrameHeader(frames.page(MAILBOX)).state).toBe('consumed');
+    expect(identities.look()).toBe(false);
+    hooksEnd();
+    await settled();
+    expect(parts.calls.slice(4)).toEqual(['thaw', 'applied', 'told']);
+    expect(readFrameHeader(frames.page(MAILBOX)).state).toBe('armed');
+  });
+
+  it('leaves the workload frozen when a step fails, and says which', () => {
+    parts.failures.set('clock', new Error('EPERM: clock_settime'));
+    deliver(identity);
+    identities.look();
+    expect(parts.calls).toEqual(['found', 'network 10.1.2.3', 'failed EPERM: clock_settime']);
+    expect(identities.appliedCount).toBe(0);
+  });
+
+  it('says that it failed when the workload cannot be thawed', () => {
+    parts.failures.set('thaw', new Error('EBUSY'));
+    deliver(network);
+    identities.look();
+    expect(parts.calls.at(-1)).toBe('failed EBUSY');
+  });
+
+  it('does not stay in memory: the mailbox is wiped and armed anew', () => {
+    const entropy = Buffer.alloc(64, 7).toString('base64');
+    deliver({ ...identity, entropy });
+    const page = frames.page(MAILBOX);
+    expect(page.includes(entropy)).toBe(true);
+    identities.look();
+    expect(page.includes(entropy)).toBe(false);
+    expect(parts.calls).toContain('entropy 64');
+  });
+
+  it('that comes by call thaws, too, and counts; its time is as old as its way was long', async () => {
+    await identities.apply(identity);
+    expect(parts.calls).toEqual([
+      'found',
+      'network 10.1.2.3',
+      `clock ${String(identity.hostTimeMs)}`,
+      'hostname fork-1',
+      'machine-id 32',
+      'host-keys removed',
+      'generation 1',
+      'thaw',
+      'told',
+    ]);
+  });
+
+  it('that repeats by call what is in force changes nothing', async () => {
+    deliver(identity);
+    identities.look();
+    parts.calls.length = 0;
+    await identities.apply({ ...identity, hostTimeMs: identity.hostTimeMs + 2000 });
+    expect(parts.calls).toEqual(['found', 'thaw']);
+    await identities.apply({ ...identity, hostname: 'other' });
+    expect(parts.calls).toContain('generation 2');
+  });
+
+  it('that is delivered again counts again: the memory may be that of an earlier time', () => {
+    for (const generation of [1, 2]) {
+      deliver(network);
+      identities.look();
+      expect(parts.calls).toContain(`generation ${String(generation)}`);
+    }
+  });
+
+  it('has new host keys made after the answer', async () => {
+    parts.hasHostKeys = true;
+    deliver(identity);
+    identities.look();
+    expect(parts.calls).not.toContain('host-keys renewed');
+    await settled();
+    expect(parts.calls.at(-1)).toBe('host-keys renewed');
+  });
+});

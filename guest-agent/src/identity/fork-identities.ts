@@ -1,0 +1,157 @@
+import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
+import { messageOf } from '@offshoot/shared/errors.js';
+import type { SegmentDelivery } from '@offshoot/shared/mailbox/frame.js';
+import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
+import { log } from '../log.js';
+import type { DeliveryAcks } from '../mailbox/delivery-acks.js';
+import { Mailbox } from '../mailbox/mailbox.js';
+import { parseForkIdentity, type ForkIdentity } from './fork-identity.js';
+import { applyIdentity, type IdentityParts, type IdentityReport } from './identity-steps.js';
+
+export interface ForkIdentitiesParts {
+  readonly identity: IdentityParts;
+  readonly afterFork: {
+    list(): string[];
+    run(hooks: readonly string[], env: Readonly<Record<string, string>>): Promise<void>;
+  };
+  readonly quiescence: { readonly runningMs: number; identityArrives(): void; thaw(): void };
+  readonly acks: Pick<DeliveryAcks, 'sendInBackground'>;
+}
+
+/**
+ * The reserved mailbox `offshoot.network`: armed always, and obeyed at once. An identity is put into force, after-fork hooks
+ * run, the workload thaws, and only then it is answered for; one that fails leaves the workload frozen. Synchronous where
+ * there are no hooks.
+ */
+export class ForkIdentities {
+  private readonly mailbox = new Mailbox(NETWORK_MAILBOX);
+  private applied = 0;
+  private inForce: ForkIdentity | undefined;
+  private underWay: Promise<void> | undefined;
+
+  /** @param onApplied called after each identity that came into force */
+  constructor(
+    private readonly parts: ForkIdentitiesParts,
+    private readonly onApplied: () => void,
+  ) {}
+
+  /** Counts the identities put into force so far. */
+  get appliedCount(): number {
+    return this.applied;
+  }
+
+  /** Obeys a delivery if there is one. Returns whether there was one; the mailbox is armed anew when all is done. */
+  look(): boolean {
+    const found = this.mailbox.look();
+    if (found === undefined) return false;
+    this.parts.quiescence.identityArrives();
+    if ('corrupt' in found) {
+      log(`${NETWORK_MAILBOX}: ${found.corrupt.message}`);
+      this.mailbox.arm();
+    } else {
+      this.obey(found.delivery);
+    }
+    return true;
+  }
+
+  /**
+   * Puts an identity into force that came by call. One that repeats what is in force, because its answer was lost, changes
+   * nothing. @throws what {@link applyIdentity} throws
+   */
+  async apply(identity: ForkIdentity): Promise<void> {
+    await this.underWay;
+    this.parts.quiescence.identityArrives();
+    if (this.repeats(identity)) {
+      this.parts.quiescence.thaw();
+      return;
+    }
+    // Its time was taken when it was sent, however long ago this VM began to run.
+    const report = this.putIntoForce(identity, () => 0);
+    await this.runHooks();
+    this.finish(identity);
+    this.afterAnswer(identity, report);
+  }
+
+  registration(): RegisteredMailbox | undefined {
+    return this.mailbox.registration();
+  }
+
+  private obey(delivery: SegmentDelivery): void {
+    try {
+      if (delivery.contentType !== 'json') throw new Error('the payload is not JSON');
+      const identity = parseForkIdentity(JSON.parse(delivery.payload.toString('utf8')));
+      const report = this.putIntoForce(identity, () => this.parts.quiescence.runningMs);
+      const hooks = this.runHooks();
+      if (hooks === undefined) {
+        this.answer(delivery, identity, report);
+        return;
+      }
+      this.underWay = hooks
+        .then(() => {
+          this.answer(delivery, identity, report);
+        })
+        .catch((error: unknown) => {
+          this.refuse(delivery, error);
+        })
+        .finally(() => {
+          this.underWay = undefined;
+        });
+    } catch (error) {
+      this.refuse(delivery, error);
+    }
+  }
+
+  private putIntoForce(identity: ForkIdentity, runningMs: () => number): IdentityReport {
+    this.inForce = undefined;
+    return applyIdentity(this.parts.identity, identity, runningMs);
+  }
+
+  /** Undefined when there are none: then nothing has to be waited for. */
+  private runHooks(): Promise<void> | undefined {
+    const hooks = this.parts.afterFork.list();
+    if (hooks.length === 0) return undefined;
+    const generation = String(this.parts.identity.generation.current);
+    return this.parts.afterFork.run(hooks, { OFFSHOOT_EVENT: 'after-fork', OFFSHOOT_GENERATION: generation });
+  }
+
+  /** The workload runs on: its first instruction under the new identity. */
+  private finish(identity: ForkIdentity): void {
+    this.parts.quiescence.thaw();
+    this.inForce = identity;
+    this.applied += 1;
+  }
+
+  private answer(delivery: SegmentDelivery, identity: ForkIdentity, report: IdentityReport): void {
+    this.finish(identity);
+    this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'applied');
+    this.mailbox.arm();
+    this.afterAnswer(identity, report);
+  }
+
+  private refuse(delivery: SegmentDelivery, error: unknown): void {
+    log(`${NETWORK_MAILBOX}: ${messageOf(error)}`);
+    this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'failed', messageOf(error));
+    this.mailbox.arm();
+  }
+
+  /** What nobody waits for, the slow console among it. */
+  private afterAnswer({ ipv4, hostname }: ForkIdentity, { clockStepMs, hostKeysRemoved }: IdentityReport): void {
+    this.onApplied();
+    setImmediate(() => {
+      const { generation, hostKeys } = this.parts.identity;
+      const step = clockStepMs === undefined ? 'clock left alone' : `clock stepped by ${clockStepMs.toFixed(1)} ms`;
+      log(`identity ${String(generation.current)}: ${ipv4} ${hostname ?? '(name kept)'}, ${step}`);
+      if (hostKeysRemoved)
+        hostKeys.renew().catch((error: unknown) => {
+          log(`host keys: ${messageOf(error)}`);
+        });
+    });
+  }
+
+  private repeats(identity: ForkIdentity): boolean {
+    const { inForce } = this;
+    if (inForce === undefined) return false;
+    const fields = ['mac', 'ipv4', 'prefixLength', 'gateway', 'hostname', 'machineId'] as const;
+    return fields.every((field) => inForce[field] === identity[field]);
+  }
+}

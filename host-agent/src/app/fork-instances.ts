@@ -1,0 +1,127 @@
+import { availableParallelism } from 'node:os';
+import { Aborted, Capacity } from '@offshoot/shared/errors.js';
+import type { ForkInstancesCommand, ForkInstanceCommand, ForkOutcome, ForkResult } from './commands.js';
+import type { Context } from './context.js';
+import { deleteInstance } from './delete-instance.js';
+import { openForkBase } from './fork-base.js';
+import { checkBeforeCapture, prepareFork, type PreparedFork } from './fork-instance.js';
+import { Stopwatch } from './stopwatch.js';
+import { UndoStack } from './undo-stack.js';
+
+/** Forks under way at a time: their guests start at once, and more than so many would only wait for each other's CPU. */
+const PARALLEL_FORKS = 2 * availableParallelism();
+
+/**
+ * Makes many forks of one moment of the source and gives each as it is ready. Everything that can be checked is, for all of
+ * them, before the first is begun. A caller that goes away ends those under way; the ones it was told of stay.
+ */
+export async function* forkInstances(
+  context: Context,
+  command: ForkInstancesCommand,
+  signal: AbortSignal,
+): AsyncGenerator<ForkOutcome, void, undefined> {
+  const commands = commandsOf(command);
+  for (const each of commands) checkBeforeCapture(context, each);
+  assertRoom(context, commands.length);
+  await using base = await openForkBase(context, command.fork, signal);
+  await using prepared = new UndoStack(context.logger);
+  const forks: PreparedFork[] = [];
+  for (const each of commands) {
+    const fork = await prepareFork(context, base, each, signal);
+    prepared.push('close hand-offs', () => {
+      fork[Symbol.dispose]();
+    });
+    forks.push(fork);
+  }
+
+  const ended = new AbortController();
+  const working = AbortSignal.any([signal, ended.signal]);
+  const making = new ParallelForks(forks, (fork) => fork.make(working, new Stopwatch()));
+  try {
+    if (command.allOrNothing) yield* await all(context, making, ended);
+    else yield* making.outcomes();
+  } finally {
+    // The caller went away, or there are none left: those under way are undone before their base goes.
+    ended.abort(new Aborted('the caller of these forks went away', { reason: 'CALL_CANCELLED' }));
+    for (const { result } of await making.rest()) if (result !== undefined) await remove(context, result);
+  }
+}
+
+/** "job" with a count of 2 gives "job-0" and "job-1". */
+function commandsOf({ fork, count, mailboxesByIndex }: ForkInstancesCommand): ForkInstanceCommand[] {
+  return Array.from({ length: count }, (_, index) => ({
+    ...fork,
+    name: fork.name === undefined ? undefined : `${fork.name}-${String(index)}`,
+    mailboxes: [...fork.mailboxes, ...(mailboxesByIndex[index] ?? [])],
+  }));
+}
+
+/** @throws Capacity before any work when not all of them can have a place and an address */
+function assertRoom({ store, limits, network }: Context, count: number): void {
+  const free = Math.min(limits.instances - store.count(), network.status.capacity - store.usedSlots().size);
+  if (count <= free) return;
+  throw new Capacity(
+    `${String(count)} forks were asked for, and this host has room and addresses for ${String(free)} more`,
+    {
+      reason: 'INSTANCE_LIMIT',
+      metadata: { asked: String(count), free: String(free) },
+    },
+  );
+}
+
+/** Forks being made, so many at a time; each outcome is given as it comes. */
+class ParallelForks {
+  private readonly underWay = new Map<number, Promise<ForkOutcome>>();
+  private next = 0;
+
+  constructor(
+    private readonly forks: readonly PreparedFork[],
+    private readonly make: (fork: PreparedFork) => Promise<ForkResult>,
+  ) {}
+
+  async *outcomes(): AsyncGenerator<ForkOutcome, void, undefined> {
+    for (;;) {
+      for (; this.underWay.size < PARALLEL_FORKS; this.next++) {
+        const fork = this.forks[this.next];
+        if (fork === undefined) break;
+        this.underWay.set(this.next, this.outcomeOf(this.next, fork));
+      }
+      if (this.underWay.size === 0) return;
+      const outcome = await Promise.race(this.underWay.values());
+      this.underWay.delete(outcome.index);
+      yield outcome;
+    }
+  }
+
+  /** Outcomes of the forks still under way; no further one is begun. */
+  rest(): Promise<readonly ForkOutcome[]> {
+    this.next = this.forks.length;
+    return Promise.all(this.underWay.values());
+  }
+
+  private async outcomeOf(index: number, fork: PreparedFork): Promise<ForkOutcome> {
+    try {
+      return { index, result: await this.make(fork) };
+    } catch (error) {
+      return { index, error };
+    }
+  }
+}
+
+/** All of them, or the first error with none of them left. */
+async function all(context: Context, making: ParallelForks, ended: AbortController): Promise<readonly ForkOutcome[]> {
+  const made: ForkOutcome[] = [];
+  let failure: { readonly error: unknown } | undefined;
+  for await (const outcome of making.outcomes()) {
+    if (outcome.result === undefined) {
+      failure ??= { error: outcome.error };
+      ended.abort(new Aborted('another fork of the call failed', { reason: 'CALL_CANCELLED' }));
+    } else made.push(outcome);
+  }
+  if (failure === undefined) return made;
+  for (const { result } of made) if (result !== undefined) await remove(context, result);
+  throw failure.error;
+}
+
+const remove = (context: Context, { instance }: ForkResult): Promise<void> =>
+  deleteInstance(context, instance.id, true, new AbortController().signal);

@@ -1,0 +1,90 @@
+import type { Capture } from '../domain/instance.js';
+import { assertFreeBytes } from '../os/disk-space.js';
+import type { ForkInstanceCommand, ForkResult } from './commands.js';
+import type { Context } from './context.js';
+import { usableDriver } from './drivers.js';
+import { withConsoleTail } from './failure.js';
+import type { ForkBase } from './fork-base.js';
+import type { ForkHandoffs } from './handoffs/fork-handoffs.js';
+import { changed, save } from './instance-record.js';
+import { machineSpec } from './machine-spec.js';
+import { reserveInstance } from './new-instance.js';
+import { closeLink } from './running-instances.js';
+import type { Stopwatch } from './stopwatch.js';
+import { UndoStack } from './undo-stack.js';
+
+/** Room for what the fork itself writes at first, in bytes. */
+const DISK_MARGIN_BYTES = 64 * 2 ** 20;
+
+/** Makes a running fork of a base with memory: its own identity and mailboxes are in its RAM before its first instruction. */
+export async function forkMemory(
+  context: Context,
+  { source, capture, files, sourcePauseMs }: Omit<ForkBase, 'capture'> & { readonly capture: Capture },
+  { name, labels }: ForkInstanceCommand,
+  handoffs: ForkHandoffs,
+  signal: AbortSignal,
+  watch: Stopwatch,
+): Promise<ForkResult> {
+  const driver = await usableDriver(context, source.driver, signal);
+  await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
+
+  await using undo = new UndoStack(context.logger);
+  const { imageId, vcpus, memoryBytes, agent } = source;
+  const draft = { name, labels, imageId, driver: driver.name, vcpus, memoryBytes, forkedFrom: source.id };
+  const reserved = reserveInstance(context, { ...draft, ...(agent === undefined ? {} : { agent }) }, undo);
+  const paths = context.paths.instance(reserved.id);
+  undo.push('remove folder', () => context.files.remove(reserved.id));
+  await context.files.create(reserved);
+  await Promise.all([
+    context.files.shareMemory(files.memory, paths),
+    context.files.copyWorkload(files, paths),
+    context.disks.clone(files.disk, paths.disk, signal),
+  ]);
+  const clone = watch.lap();
+
+  using nic = context.network.attach(reserved.network);
+  const spec = { ...machineSpec(reserved, paths, nic.backend), capture, stateFile: files.deviceState };
+  const { vm, timings } = await driver.restore(spec, signal);
+  undo.push('end hypervisor', () => vm.kill());
+  const running = await context.running.openLink(vm, reserved, paths, capture.workloadLogOffset, signal);
+  undo.push('close link', () => closeLink(running));
+  watch.lap();
+
+  {
+    await using memory = await vm.openMemory();
+    await handoffs.apply(memory, reserved);
+  }
+  const patch = watch.lap();
+
+  // The guest's agent finds these bytes when it resumes, and looks at its mailboxes at once.
+  running.link.wake();
+  await vm.resume(signal);
+  const resume = watch.lap();
+
+  try {
+    const { acks, networkMs, ackMs } = await handoffs.afterResume({ link: running.link, resumedAt: watch.now }, signal);
+    signal.throwIfAborted();
+    const instance = changed(reserved, 'RUNNING', { vmm: vm.process });
+    await save(context, instance, { durable: false });
+    undo.release();
+    context.running.add(instance.id, running);
+    const { spawnMs: spawn, loadMs: load } = timings;
+    return {
+      instance,
+      acks,
+      timings: {
+        clone,
+        spawn,
+        load,
+        patch,
+        resume,
+        network: networkMs,
+        ack: ackMs,
+        total: watch.total,
+        sourcePause: sourcePauseMs,
+      },
+    };
+  } catch (error) {
+    throw await withConsoleTail(error, paths);
+  }
+}

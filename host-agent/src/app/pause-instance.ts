@@ -1,0 +1,41 @@
+import { assertAllowed } from '../domain/instance-state.js';
+import type { Instance } from '../domain/instance.js';
+import type { Context } from './context.js';
+import { HeldGuest, thaw } from './held-guest.js';
+import { changed, save } from './instance-record.js';
+import { runningVm } from './running-instances.js';
+
+/** Halts a running instance's CPUs; its VMM stays. */
+export async function pauseInstance(context: Context, reference: string, signal: AbortSignal): Promise<Instance> {
+  const { id } = context.store.resolve(reference);
+  using _lock = await context.locks.exclusive(id, signal);
+  const instance = context.store.resolve(id);
+  assertAllowed('pause', instance.name, instance.state);
+  const { vm, link } = runningVm(context.running, instance);
+  // It may be parked or forked as it stands: its workload must be frozen then.
+  await using held = await HeldGuest.hold(instance, link, true, context.logger, signal);
+  await vm.pause(signal);
+  const paused = changed(instance, 'PAUSED', {});
+  try {
+    await save(context, paused, { durable: false });
+  } catch (error) {
+    await vm.resume();
+    throw error;
+  }
+  held.keep();
+  return paused;
+}
+
+/** Lets a paused instance go on. */
+export async function resumeInstance(context: Context, reference: string, signal: AbortSignal): Promise<Instance> {
+  const { id } = context.store.resolve(reference);
+  using _lock = await context.locks.exclusive(id, signal);
+  const instance = context.store.resolve(id);
+  assertAllowed('resume', instance.name, instance.state);
+  const { vm, link } = runningVm(context.running, instance);
+  await vm.resume(signal);
+  const running = changed(instance, 'RUNNING', {});
+  await save(context, running, { durable: false });
+  await thaw(link, running.name, context.logger);
+  return running;
+}
