@@ -45,6 +45,12 @@ export class NamespaceLab implements AsyncDisposable {
     private readonly program: string,
   ) {}
 
+  /** Whether a process with fewer rights can load what scenarios need: a checkout in root's home is root's alone. */
+  static canRun(without: readonly string[]): boolean {
+    const readable = ['test', '-r', join(repository, 'node_modules/koffi/package.json')];
+    return !execaSync('env', [...without, ...readable], { reject: false }).failed;
+  }
+
   /** Bundles the scenarios, because Node runs no TypeScript. */
   static async open(): Promise<NamespaceLab> {
     const directory = await mkdtemp(join(tmpdir(), 'offshoot-network-lab-'));
