@@ -89,8 +89,8 @@ describe('five forks of one VM that slept for some seconds', () => {
       expect(probeOf(fork)).toMatchObject({ generation: '1', identity: { generation: 1 }, ipv6: 0 });
   });
 
-  it("have clocks within 50 ms of the host's", () => {
-    for (const offset of clocks) expect(Math.abs(offset)).toBeLessThan(50);
+  it("have the host's time, not that of the moment their source was parked", () => {
+    for (const offset of clocks) expect(Math.abs(offset)).toBeLessThan(500);
   });
 });
 
