@@ -22,6 +22,7 @@ import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
 import { InstanceDirectories } from './state/instance-directories.js';
 import { SqliteInstanceStore } from './state/sqlite-instance-store.js';
+import { openStateDatabase } from './state/state-database.js';
 import { StateDirectory } from './state/state-directory.js';
 import { Qcow2Disks } from './storage/qcow2-disks.js';
 import { VERSION } from './version.js';
@@ -38,10 +39,11 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   using _stateDirectory = await StateDirectory.open(paths);
   // What is opened is closed in reverse order, at shutdown as well as when a later step of the start fails.
   await using opened = new UndoStack(logger);
-  const store = new SqliteInstanceStore(paths.database);
+  const database = openStateDatabase(paths.database);
   opened.push('close state', () => {
-    store.close();
+    database.close();
   });
+  const store = new SqliteInstanceStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],
     subnet: settings['network.subnet'],

@@ -26,5 +26,4 @@ export interface InstanceStore {
   count(states?: readonly InstanceState[]): number;
   /** Slots of the address pool in use. */
   usedSlots(): ReadonlySet<number>;
-  close(): void;
 }

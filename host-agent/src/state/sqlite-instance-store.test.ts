@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mintInstanceId, parseImageId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import { SqliteInstanceStore } from './sqlite-instance-store.js';
+import { openStateDatabase } from './state-database.js';
 
 let slots = 0;
 function instance(name: string, change: Partial<Instance> = {}): Instance {
@@ -30,14 +31,19 @@ function instance(name: string, change: Partial<Instance> = {}): Instance {
 describe('the instance store', () => {
   let directory: string;
   let path: string;
+  let database: Database.Database;
   let store: SqliteInstanceStore;
+  const open = (): void => {
+    database = openStateDatabase(path);
+    store = new SqliteInstanceStore(database);
+  };
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'offshoot-store-'));
     path = join(directory, 'state.db');
-    store = new SqliteInstanceStore(path);
+    open();
   });
   afterEach(() => {
-    store.close();
+    database.close();
     rmSync(directory, { recursive: true });
   });
 
@@ -96,20 +102,19 @@ describe('the instance store', () => {
     const one = instance('one', { labels: { tenant: 'a' } });
     store.insert(one);
     store.update({ ...one, state: 'STANDBY' });
-    store.close();
-    store = new SqliteInstanceStore(path);
+    database.close();
+    open();
     expect(store.resolve('one')).toEqual({ ...one, state: 'STANDBY' });
     store.delete(one.id);
     expect(store.byId(one.id)).toBeUndefined();
   });
 
   it('refuses a database of a newer version', () => {
-    store.close();
-    const database = new Database(path);
+    const version = database.pragma('user_version', { simple: true }) as number;
     database.pragma('user_version = 99');
     database.close();
-    expect(() => new SqliteInstanceStore(path)).toThrow(Corrupt);
-    new Database(path).pragma('user_version = 1');
-    store = new SqliteInstanceStore(path);
+    expect(open).toThrow(Corrupt);
+    database = new Database(path);
+    database.pragma(`user_version = ${String(version)}`);
   });
 });
