@@ -21,7 +21,12 @@ export async function stopInstance(
   // Taken out first: its end is wanted, not a failure.
   const running = context.running.remove(id);
   if (running !== undefined) await shutDown(running, graceMs, context.logger.child({ instance: id }));
-  const stopped = changed(instance, 'STOPPED', { vmm: undefined, capture: undefined, stateReason: '' });
+  const stopped = changed(instance, 'STOPPED', {
+    vmm: undefined,
+    capture: undefined,
+    identityPending: undefined,
+    stateReason: '',
+  });
   await save(context, stopped, { durable: true });
   context.mailboxIndexes.forget(context.paths.instance(id));
   await context.files.dropCapture(id);
