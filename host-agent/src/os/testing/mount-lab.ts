@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +22,9 @@ const IMAGE_BYTES = 320 * 2 ** 20;
 export function missingFor(type: LabFilesystem): string {
   if (process.getuid?.() !== 0) return 'root';
   if (execaSync('unshare', ['--mount', 'true'], { reject: false }).failed) return 'right to make namespaces';
+  const known = /\t(\w+)$/gm;
+  const inKernel = [...readFileSync('/proc/filesystems', 'latin1').matchAll(known)].some(([, name]) => name === type);
+  if (!inKernel && execaSync('modprobe', ['-q', '-n', type], { reject: false }).failed) return `${type} in the kernel`;
   const [program] = MAKE[type];
   if (program === undefined) return '';
   if (execaSync(program, ['-V'], { reject: false }).failed) return program;
