@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { constants, type BigIntStats } from 'node:fs';
-import { chmod, link, lstat, mkdir, open, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
+import { link, lstat, mkdir, open, readdir, readlink, rename, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AlreadyExists, Corrupt, InvalidInput, InvalidState, errnoOf } from '@offshoot/shared/errors.js';
 import { syncDirectory } from './durable-file.js';
@@ -62,7 +62,11 @@ export async function copyDirectory(
   signal?.throwIfAborted();
   await rename(temporary, destination);
   unfinished.keep();
-  if (options.durable) await syncOrRemove(parent, destination);
+  if (options.durable) {
+    await using named = new UnfinishedPath(destination);
+    await syncDirectory(parent);
+    named.keep();
+  }
   return copy.cost;
 }
 
@@ -94,18 +98,12 @@ class TreeCopy {
 
   async run(): Promise<void> {
     await this.copyTree([], await look(this.source));
-    try {
-      for (const { path, stats } of this.directories) {
-        this.signal?.throwIfAborted();
-        // Opened before its mode may forbid it.
-        await using handle = await open(path, 'r');
-        await copyAttributes(stats, path);
-        if (this.options.durable) await handle.sync();
-      }
-    } catch (error) {
-      // What is left is removed, and only root can empty a directory that is not writable.
-      for (const { path } of this.directories.toReversed()) await chmod(path, 0o700);
-      throw error;
+    for (const { path, stats } of this.directories) {
+      this.signal?.throwIfAborted();
+      // Opened before its mode may forbid it.
+      await using handle = await open(path, 'r');
+      await copyAttributes(stats, path);
+      if (this.options.durable) await handle.sync();
     }
   }
 
@@ -185,16 +183,6 @@ async function assertFree(destination: string): Promise<void> {
     reason: 'DESTINATION_EXISTS',
     metadata: { path: destination },
   });
-}
-
-/** Makes the new name durable; where that fails, the copy does not stay half promised. */
-async function syncOrRemove(parent: string, destination: string): Promise<void> {
-  try {
-    await syncDirectory(parent);
-  } catch (error) {
-    await rm(destination, { recursive: true, force: true });
-    throw error;
-  }
 }
 
 /** One file system object, whatever it is called. The type belongs to it: inode numbers are used again. */
