@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { appendFileSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import {
   chmod,
   chown,
@@ -22,14 +21,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { UNFINISHED_COPY, copyDirectory, type DirectoryCopyOptions } from './directory-copy.js';
+import { copyDirectory, type DirectoryCopyOptions } from './directory-copy.js';
 import { setFileTimes } from './libc.js';
 
 const MIB = 2 ** 20;
 const isRoot = process.getuid?.() === 0;
-
-/** When a copy of one file in one folder asks its signal. */
-const CHECKS = { beforeFile: 3, inFile: 4 } as const;
 
 describe('a copy of a directory', () => {
   let folder: string;
@@ -43,16 +39,16 @@ describe('a copy of a directory', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  const copy = (options: Partial<DirectoryCopyOptions> = {}, signal?: AbortSignal) =>
-    copyDirectory(source, destination, { durable: false, ...options }, signal);
+  const copy = (options: Partial<DirectoryCopyOptions> = {}) =>
+    copyDirectory(source, destination, { durable: false, ...options });
   const put = async (name: string, content: string | Buffer = name): Promise<string> => {
     const path = join(source, name);
     await writeFile(path, content);
     return path;
   };
   /** Fails, and leaves nothing beside the source. */
-  const refused = async (options?: Partial<DirectoryCopyOptions>, signal?: AbortSignal): Promise<unknown> => {
-    const error: unknown = await copy(options, signal).then(
+  const refused = async (): Promise<unknown> => {
+    const error: unknown = await copy().then(
       () => undefined,
       (thrown: unknown) => thrown,
     );
@@ -231,102 +227,6 @@ describe('a copy of a directory', () => {
     for (const [name, target] of Object.entries(links)) expect(await readlink(join(destination, name))).toBe(target);
   });
 
-  describe('refuses a source that changes under it:', () => {
-    beforeEach(async () => {
-      await mkdir(join(source, 'folder'));
-      await put('folder/file');
-    });
-    const folderOf = () => join(source, 'folder');
-    const moveFolderAway = () => {
-      renameSync(folderOf(), join(source, 'old.tmp'));
-    };
-    it.each<[string, number, () => void, RegExp]>([
-      [
-        'a file that goes away',
-        CHECKS.beforeFile,
-        () => {
-          rmSync(join(folderOf(), 'file'));
-        },
-        /file is gone/,
-      ],
-      ['a folder that goes away', CHECKS.beforeFile, moveFolderAway, /file is gone/],
-      [
-        'a folder that another takes the place of',
-        CHECKS.beforeFile,
-        () => {
-          moveFolderAway();
-          mkdirSync(folderOf());
-          writeFileSync(join(folderOf(), 'file'), 'other');
-        },
-        /folder was replaced/,
-      ],
-      [
-        'a folder that becomes a link to a folder',
-        CHECKS.beforeFile,
-        () => {
-          moveFolderAway();
-          symlinkSync('old.tmp', folderOf());
-        },
-        /folder was replaced/,
-      ],
-      [
-        'a folder that becomes a file',
-        CHECKS.beforeFile,
-        () => {
-          moveFolderAway();
-          writeFileSync(folderOf(), '');
-        },
-        /file has become another kind of file/,
-      ],
-      [
-        'a file that is written to',
-        CHECKS.inFile,
-        () => {
-          appendFileSync(join(folderOf(), 'file'), 'more');
-        },
-        /file was written to/,
-      ],
-    ])('%s', async (_, check, change, message) => {
-      const error = await refused(
-        {},
-        signalThat((count) => {
-          if (count === check) change();
-        }),
-      );
-      expect(error).toMatchObject({ kind: 'Corrupt', reason: 'FILE_CHANGED' });
-      expect((error as Error).message).toMatch(message);
-    });
-  });
-
-  it('leaves nothing at whatever point it is cancelled', async () => {
-    await mkdir(join(source, 'folder'));
-    await chmod(await put('folder/file', Buffer.alloc(20 * MIB, 1)), 0o400);
-    await symlink('folder', join(source, 'link'));
-    await chmod(join(source, 'folder'), 0o500);
-    let whole = false;
-    let point = 0;
-    while (!whole) {
-      point++;
-      const cancelled = copy(
-        { durable: true },
-        signalThat((count) => {
-          if (count === point) throw new DOMException('cancelled', 'AbortError');
-        }),
-      );
-      whole = await cancelled.then(
-        () => true,
-        (error: unknown) => {
-          expect(error).toMatchObject({ name: 'AbortError' });
-          return false;
-        },
-      );
-      expect(await readdir(folder)).toEqual(whole ? ['copy', 'source'] : ['source']);
-    }
-    for (const tree of [source, destination]) await chmod(join(tree, 'folder'), 0o700);
-    // Of each entry, folder and stage.
-    expect(point).toBeGreaterThan(8);
-  });
-
   it('takes nothing away from what has the name already', async () => {
     await put('file');
     await mkdir(destination);
@@ -347,29 +247,4 @@ describe('a copy of a directory', () => {
     await expect(copyDirectory(join(folder, 'absent'), destination, { durable: false })).rejects.toThrow(/is gone/);
     expect((await readdir(folder)).sort()).toEqual(['link', 'source']);
   });
-
-  it('is made beside its destination under a name that tells that it is not whole', async () => {
-    await put('file');
-    const seen = new Set<string>();
-    await copy(
-      {},
-      signalThat(() => {
-        for (const name of readdirSync(folder)) seen.add(name);
-      }),
-    );
-    const [temporary] = [...seen].filter((name) => name !== 'source');
-    expect(temporary).toMatch(/^\.new-copy-[0-9a-f-]{36}$/);
-    expect(temporary!.startsWith(UNFINISHED_COPY)).toBe(true);
-    expect(seen.size).toBe(2);
-  });
 });
-
-/** A signal that does something each time it is asked, in the midst of the copy. */
-function signalThat(act: (count: number) => void): AbortSignal {
-  const { signal } = new AbortController();
-  let count = 0;
-  signal.throwIfAborted = () => {
-    act(++count);
-  };
-  return signal;
-}

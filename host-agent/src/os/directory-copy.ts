@@ -40,7 +40,7 @@ export interface DirectoryCopyCost extends CopyCost {
  * the filesystem has said that it cannot, only extents that hold data are copied. Kept are mode, owner (as root), times,
  * symbolic links as they are, and hard links between files of the tree; extended attributes are not. Left out are sockets,
  * `*.pid`, `*.tmp`, the directory `logs` at the top and what `exclude` names.
- * @param destination must not exist, on any filesystem
+ * @param destination must not exist; may be on another filesystem than `source`
  * @throws SparseCopyUnsupported
  * @throws InvalidState FILE_NOT_COPYABLE for devices and FIFOs, LINK_LEAVES_DIRECTORY
  * @throws Corrupt FILE_CHANGED when something changes under the copy, or `source` is not a directory
