@@ -3,11 +3,13 @@ import type { InstanceId } from '../domain/ids.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
 import type { CapturePaths } from '../paths.js';
+import type { DiskClone } from '../ports/disk-storage.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
 import { captureFor } from './capture-fitness.js';
 import { agentReady, captureRecord } from './capture-record.js';
 import type { ForkInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
+import { layDisk, layRestingDisk } from './disk-layer.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
@@ -23,6 +25,8 @@ export interface ForkBase extends AsyncDisposable {
   readonly files: CapturePaths;
   /** How long a running source stood still, in milliseconds; undefined for one that was not running. */
   readonly sourcePauseMs: number | undefined;
+  /** What the source's disk cost within its pause; undefined for one that did not run. */
+  readonly sourceDisk: DiskClone | undefined;
 }
 
 /**
@@ -39,6 +43,7 @@ export async function openForkBase(
   signal: AbortSignal,
 ): Promise<ForkBase> {
   const { id } = context.store.resolve(reference);
+  await layRestingDisk(context, id, signal);
   const lock = await context.locks.shared(id, signal);
   try {
     const source = context.store.resolve(id);
@@ -51,6 +56,7 @@ export async function openForkBase(
         capture,
         files: context.paths.instance(id),
         sourcePauseMs: undefined,
+        sourceDisk: undefined,
         [Symbol.asyncDispose]: () => {
           lock[Symbol.dispose]();
           return Promise.resolve();
@@ -87,8 +93,12 @@ async function captureRunning(
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
   // Disks and memory belong to one instant.
-  const whilePaused = (): Promise<void> => context.disks.clone(paths.disk, files.disk, signal);
+  let sourceDisk: DiskClone | undefined;
+  const whilePaused = async (): Promise<void> => {
+    sourceDisk = await context.disks.clone(paths, files, signal);
+  };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
+  await layDisk(context, id, running.vm, signal);
   const result = await snapshot(context, source, running, target, { whilePaused }, signal);
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
@@ -100,6 +110,7 @@ async function captureRunning(
     capture,
     files,
     sourcePauseMs: source.state === 'RUNNING' ? result.pauseMs : undefined,
+    sourceDisk,
     [Symbol.asyncDispose]: async () => {
       context.mailboxIndexes.forget(files);
       await context.files.removeCapture(files);

@@ -21,6 +21,7 @@ import type { Context } from './context.js';
 import { createInstance } from './create-instance.js';
 import { deleteInstance } from './delete-instance.js';
 import type { Dependencies } from './dependencies.js';
+import { settleDisk } from './disk-layer.js';
 import { exitReason } from './failure.js';
 import { followFile } from './follow-file.js';
 import { forkInstance } from './fork-instance.js';
@@ -169,6 +170,8 @@ export class InstanceService implements InstanceOperations {
   private async recordExit(id: InstanceId, exit: VmExit): Promise<void> {
     const instance = this.context.store.byId(id);
     if (instance === undefined || !LIVE_STATES.includes(instance.state)) return;
+    // It may have ended while its disk was getting a layer.
+    await settleDisk(this.context, id);
     const poweredOff = exit.code === 0;
     const stateReason = poweredOff ? '' : await exitReason(exit, this.context.paths.instance(id));
     this.context.logger.warn(

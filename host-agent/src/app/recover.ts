@@ -2,6 +2,7 @@ import { messageOf } from '@offshoot/shared/errors.js';
 import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Context } from './context.js';
+import { settleDisk } from './disk-layer.js';
 import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { machineFiles } from './machine-spec.js';
@@ -28,7 +29,10 @@ export async function recover(context: Context): Promise<void> {
       await context.orphans.endProcessesOf(root);
       store.delete(instance.id);
     } else if (LIVE_STATES.includes(instance.state)) await adopt(context, instance);
-    else await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
+    else {
+      await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
+      await settleDisk(context, instance.id);
+    }
   }
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
@@ -44,6 +48,7 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
       instance.vmm === undefined ? undefined : await driver?.adopt(instance.vmm, machineFiles(instance, paths), signal);
     if (vm !== undefined) {
       const running = await context.running.openLink(vm, instance, paths, 0, signal);
+      await settleDisk(context, instance.id, vm, signal);
       running.link.wake();
       // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
       if (instance.state === 'RUNNING') await vm.resume(signal);
@@ -60,6 +65,7 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
     await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);
   }
   await context.orphans.endProcessesOf(paths.root);
+  await settleDisk(context, instance.id);
 }
 
 async function fail(context: Context, instance: Instance, reason: string): Promise<void> {

@@ -34,6 +34,15 @@ describe.each([
     expect((await readFile(destination)).equals(await readFile(source))).toBe(true);
   });
 
+  it('says how much it copied', async () => {
+    await writeSparse();
+    const { blocks } = await stat(source);
+    const cost = await copy(source, destination);
+    expect(typeof cost === 'number' || !cost.reflinked ? blocks * 512 : 0).toBe(
+      typeof cost === 'number' ? cost : cost.copiedBytes,
+    );
+  });
+
   it('copies a file that is one hole, an empty one, and one without holes', async () => {
     for (const [name, fill] of [
       ['hole', (path: string) => truncate(path, 16 * MIB)],

@@ -41,27 +41,36 @@ export class SparseCopyUnsupported extends InvalidState {
   }
 }
 
+/** How a copy was made. */
+export interface SparseCopy {
+  /** The filesystem shares the source's blocks. */
+  readonly reflinked: boolean;
+  /** 0 with a reflink. */
+  readonly copiedBytes: number;
+}
+
 /**
  * A copy of one regular file that takes no more room than its data: a reflink where the filesystem can, else only the
  * extents that hold data. Mode, owner and modification time are kept. `destination` must not exist; on failure and
  * cancellation it does not exist afterwards.
  * @throws SparseCopyUnsupported
  */
-export async function sparseCopy(source: string, destination: string, signal?: AbortSignal): Promise<void> {
+export async function sparseCopy(source: string, destination: string, signal?: AbortSignal): Promise<SparseCopy> {
   signal?.throwIfAborted();
   try {
     await copyFile(source, destination, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
-    return;
+    return { reflinked: true, copiedBytes: 0 };
   } catch (error) {
     if (!NO_REFLINK.has(errnoOf(error) ?? '')) throw error;
   }
-  await copyExtents(source, destination, signal);
+  return { reflinked: false, copiedBytes: await copyExtents(source, destination, signal) };
 }
 
-/** The way without reflinks, for {@link sparseCopy} and its tests. */
-export async function copyExtents(source: string, destination: string, signal?: AbortSignal): Promise<void> {
+/** The way without reflinks, for {@link sparseCopy} and its tests. @returns bytes copied */
+export async function copyExtents(source: string, destination: string, signal?: AbortSignal): Promise<number> {
   const input = openSync(source, constants.O_RDONLY);
   let output: number | undefined;
+  let copiedBytes = 0;
   try {
     const { size, mode, uid, gid, atime, mtime } = fstatSync(input);
     output = openSync(destination, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
@@ -69,12 +78,15 @@ export async function copyExtents(source: string, destination: string, signal?: 
     for (const { start, end } of extents(input, size, source))
       for (let offset = start; offset < end;) {
         signal?.throwIfAborted();
-        offset += copySlice(input, output, offset, Math.min(SLICE_BYTES, end - offset), source);
+        const copied = copySlice(input, output, offset, Math.min(SLICE_BYTES, end - offset), source);
+        offset += copied;
+        copiedBytes += copied;
         await nextTurn();
       }
     if (process.getuid?.() === 0) fchownSync(output, uid, gid);
     fchmodSync(output, mode & 0o7777);
     futimesSync(output, atime, mtime);
+    return copiedBytes;
   } catch (error) {
     if (output !== undefined) await rm(destination, { force: true });
     throw error;
