@@ -71,6 +71,7 @@ export async function copyExtents(source: string, destination: string, signal?: 
   const input = openSync(source, constants.O_RDONLY);
   let output: number | undefined;
   let copiedBytes = 0;
+  let sinceTurn = 0;
   try {
     const { size, mode, uid, gid, atime, mtime } = fstatSync(input);
     output = openSync(destination, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
@@ -81,6 +82,9 @@ export async function copyExtents(source: string, destination: string, signal?: 
         const copied = copySlice(input, output, offset, Math.min(SLICE_BYTES, end - offset), source);
         offset += copied;
         copiedBytes += copied;
+        sinceTurn += copied;
+        if (sinceTurn < SLICE_BYTES) continue;
+        sinceTurn = 0;
         await nextTurn();
       }
     if (process.getuid?.() === 0) fchownSync(output, uid, gid);

@@ -49,10 +49,10 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
     await io(folder.disk, 'write -P 0xb2 64k 64k');
     await lay();
     await io(folder.disk, 'write -P 0xc3 128k 64k');
-    expect(await layersOf(folder)).toHaveLength(2);
+    expect(layersOf(folder)).toHaveLength(2);
     await io(folder.disk, 'read -P 0xa1 0 64k', 'read -P 0xb2 64k 64k', 'read -P 0xc3 128k 64k', 'read -P 0x11 1M 64k');
     await run('qemu-img', ['check', '-q', folder.disk]);
-    expect((await readQcow2Header(folder.disk)).virtualBytes).toBe(4 * MIB);
+    expect(readQcow2Header(folder.disk).virtualBytes).toBe(4 * MIB);
   });
 
   it.each([512, 1, 1024 ** 2, 9 * 1024 ** 2].map((mebibytes) => mebibytes * MIB))(
@@ -67,7 +67,7 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
       expect(JSON.parse(stdout)).toMatchObject({
         'virtual-size': bytes,
         'backing-filename-format': 'qcow2',
-        'full-backing-filename': folder.layer((await layersOf(folder))[0]!),
+        'full-backing-filename': folder.layer(layersOf(folder)[0]!),
       });
       expect((await stat(folder.disk)).blocks * 512).toBeLessThan(64 * 1024);
       await io(folder.disk, `write -P 7 ${String(bytes - 65536)} 64k`, `read -P 7 ${String(bytes - 65536)} 64k`);
@@ -142,16 +142,16 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
       await rm(await prepareLayer(folder));
       await writeFile(`${folder.disk}.tmp`, 'half');
       await settleDisk(folder);
-      expect(await layers()).toEqual([...(await layersOf(folder))].sort());
+      expect(await layers()).toEqual([...layersOf(folder)].sort());
     });
 
     it("a disk whose layer is gone is refused, by the layer's name", async () => {
       await lay();
-      const [name] = await layersOf(folder);
+      const [name] = layersOf(folder);
       await rm(folder.layer(name!));
-      await expect(layersOf(folder)).rejects.toThrow(`stands on ${name!}, which is missing`);
+      expect(() => layersOf(folder)).toThrow(`stands on ${name!}, which is missing`);
       await writeFile(folder.disk, 'no disk');
-      await expect(layersOf(folder)).rejects.toThrow(/is no qcow2 disk/);
+      expect(() => layersOf(folder)).toThrow(/is no qcow2 disk/);
     });
   });
 

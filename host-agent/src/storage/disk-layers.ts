@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { link, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
@@ -20,7 +21,7 @@ import { createEmptyOverlay, readQcow2Header } from './qcow2-header.js';
  * keep that order). For the time until then a power cut is as in {@link settleDisk}.
  */
 export async function prepareLayer(folder: CapturePaths): Promise<string> {
-  const { virtualBytes } = await readQcow2Header(folder.disk);
+  const { virtualBytes } = readQcow2Header(folder.disk);
   let base = await otherNameOfDisk(folder);
   if (base === undefined) {
     base = mintLayerName();
@@ -47,19 +48,19 @@ export async function settleDisk(folder: CapturePaths, openFile?: string): Promi
     await link(folder.layer(top), next);
     await rename(next, folder.disk);
   }
-  const needed = new Set([...(await layersOf(folder)), ...(openFile === undefined ? [] : [top])]);
+  const needed = new Set([...layersOf(folder), ...(openFile === undefined ? [] : [top])]);
   for (const name of present) if (!needed.has(name)) await rm(folder.layer(name), { force: true });
 }
 
-/** Layers a disk stands on, from its own file down. @throws Corrupt when one is missing */
-export async function layersOf(folder: CapturePaths): Promise<readonly LayerName[]> {
+/** Layers a disk stands on, from its own file down. Synchronous, as the reading of headers. @throws Corrupt when one is missing */
+export function layersOf(folder: CapturePaths): readonly LayerName[] {
   const layers: LayerName[] = [];
   for (let path = folder.disk; ;) {
-    const { backing } = await readQcow2Header(path);
+    const { backing } = readQcow2Header(path);
     if (backing === undefined || !isLayerName(backing)) return layers;
     layers.push(backing);
     path = folder.layer(backing);
-    if ((await inodeOf(path)) === undefined)
+    if (!existsSync(path))
       throw new Corrupt(`the disk in ${folder.root} stands on ${backing}, which is missing`, {
         reason: 'DISK_LAYER_MISSING',
         metadata: { path },
@@ -80,7 +81,7 @@ async function otherNameOfDisk(folder: CapturePaths): Promise<LayerName | undefi
 /** The file that was put on the disk's own and has not taken its name. */
 async function topOnDisk(folder: CapturePaths, layers: readonly LayerName[]): Promise<LayerName | undefined> {
   for (const name of layers) {
-    const { backing } = await readQcow2Header(folder.layer(name));
+    const { backing } = readQcow2Header(folder.layer(name));
     if (backing !== undefined && isLayerName(backing) && (await isDisk(folder, backing))) return name;
   }
   return undefined;

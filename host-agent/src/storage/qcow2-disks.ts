@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { link, rm, stat, writeFile } from 'node:fs/promises';
+import { linkSync } from 'node:fs';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { Unsupported, errnoOf } from '@offshoot/shared/errors.js';
@@ -55,8 +56,8 @@ export class Qcow2Disks implements DiskStorage {
 
   async clone(source: CapturePaths, destination: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
     const started = performance.now();
-    const layers = await layersOf(source);
-    for (const name of layers) await linkUnlessThere(source.layer(name), destination.layer(name));
+    const layers = layersOf(source);
+    for (const name of layers) linkUnlessThere(source.layer(name), destination.layer(name));
     const { reflinked, copiedBytes } = await sparseCopy(source.disk, destination.disk, signal);
     return { reflinked, copiedBytes, layers: layers.length, ms: performance.now() - started };
   }
@@ -65,7 +66,7 @@ export class Qcow2Disks implements DiskStorage {
     if (this.reflinks) return false;
     const { blocks } = await stat(folder.disk);
     const bytes = blocks * 512; // stat(2) counts in these, whatever the filesystem's own blocks are
-    return bytes >= worthLayer(0) && bytes >= worthLayer((await layersOf(folder)).length);
+    return bytes >= worthLayer(0) && bytes >= worthLayer(layersOf(folder).length);
   }
 
   prepareLayer(folder: CapturePaths): Promise<string> {
@@ -78,9 +79,9 @@ export class Qcow2Disks implements DiskStorage {
 }
 
 /** A layer's name says which file it is: one that is there is the same. */
-async function linkUnlessThere(existing: string, name: string): Promise<void> {
+function linkUnlessThere(existing: string, name: string): void {
   try {
-    await link(existing, name);
+    linkSync(existing, name);
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error;
   }

@@ -1,9 +1,10 @@
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Corrupt } from '@offshoot/shared/errors.js';
 
 /**
  * The little of qcow2 that layers need (QEMU's docs/interop/qcow2.txt; numbers are big-endian): what a disk stands on can be
- * read within a pause, and an empty top be made, without starting `qemu-img`, which takes 15 to 40 ms each time.
+ * read within a pause, and an empty top be made, without starting `qemu-img`, which takes 15 to 30 ms each time.
  */
 const MAGIC = 0x5146_49fb;
 const HEADER_BYTES = 104;
@@ -21,20 +22,24 @@ export interface Qcow2Header {
   readonly backing: string | undefined;
 }
 
-/** @throws Corrupt when the file is no qcow2 disk */
-export async function readQcow2Header(path: string): Promise<Qcow2Header> {
-  await using file = await open(path, 'r');
-  const header = Buffer.alloc(HEADER_BYTES);
-  const { bytesRead } = await file.read(header, 0, HEADER_BYTES, 0);
-  const nameBytes = header.readUInt32BE(16);
-  if (bytesRead < HEADER_BYTES || header.readUInt32BE(0) !== MAGIC || nameBytes > MAX_BACKING_NAME)
-    throw new Corrupt(`${path} is no qcow2 disk`, { reason: 'DISK_MALFORMED', metadata: { path } });
-  const virtualBytes = Number(header.readBigUInt64BE(24));
-  const nameOffset = header.readBigUInt64BE(8);
-  if (nameOffset === 0n) return { virtualBytes, backing: undefined };
-  const name = Buffer.alloc(nameBytes);
-  await file.read(name, 0, nameBytes, Number(nameOffset));
-  return { virtualBytes, backing: name.toString('utf8') };
+/** Synchronous, some 20 µs: a guest may stand still meanwhile. @throws Corrupt when the file is no qcow2 disk */
+export function readQcow2Header(path: string): Qcow2Header {
+  const file = openSync(path, constants.O_RDONLY);
+  try {
+    const header = Buffer.alloc(HEADER_BYTES);
+    const bytesRead = readSync(file, header, 0, HEADER_BYTES, 0);
+    const nameBytes = header.readUInt32BE(16);
+    if (bytesRead < HEADER_BYTES || header.readUInt32BE(0) !== MAGIC || nameBytes > MAX_BACKING_NAME)
+      throw new Corrupt(`${path} is no qcow2 disk`, { reason: 'DISK_MALFORMED', metadata: { path } });
+    const virtualBytes = Number(header.readBigUInt64BE(24));
+    const nameOffset = Number(header.readBigUInt64BE(8));
+    if (nameOffset === 0) return { virtualBytes, backing: undefined };
+    const name = Buffer.alloc(nameBytes);
+    readSync(file, name, 0, nameBytes, nameOffset);
+    return { virtualBytes, backing: name.toString('utf8') };
+  } finally {
+    closeSync(file);
+  }
 }
 
 /**
