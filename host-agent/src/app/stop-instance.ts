@@ -4,6 +4,7 @@ import { assertAllowed } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import { abortable } from './abortable.js';
 import type { Context } from './context.js';
+import { settleDisk } from './disk-layer.js';
 import { changed, save } from './instance-record.js';
 import { closeLink, type RunningInstance } from './running-instances.js';
 
@@ -21,6 +22,7 @@ export async function stopInstance(
   // Taken out first: its end is wanted, not a failure.
   const running = context.running.remove(id);
   if (running !== undefined) await shutDown(running, graceMs, context.logger.child({ instance: id }));
+  await settleDisk(context, id);
   const stopped = changed(instance, 'STOPPED', {
     vmm: undefined,
     capture: undefined,
