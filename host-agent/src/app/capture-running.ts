@@ -23,7 +23,7 @@ export interface RunningCapture {
 }
 
 /**
- * Captures a running or paused instance into an empty folder; the instance is again as it was on every path. What is in the
+ * Captures a running or paused instance into a new folder; the instance is again as it was on every path. What is in the
  * folder after a failure is the caller's to remove.
  */
 export async function captureRunning(
@@ -44,6 +44,7 @@ export async function captureRunning(
 
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
+  await context.files.createCapture(files, paths, signal);
   // Disks and memory belong to one instant.
   let sourceDisk: DiskClone | undefined;
   const whilePaused = async (): Promise<void> => {
@@ -54,7 +55,6 @@ export async function captureRunning(
   const result = await snapshot(context, source, running, target, { whilePaused }, signal);
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
-  await context.files.copyWorkload(paths, files);
   const capture = await captureRecord(context, source, running, result, files);
   const sourcePauseMs = source.state === 'RUNNING' ? result.pauseMs : undefined;
   return { source, capture, sourcePauseMs, sourceDisk };

@@ -34,7 +34,7 @@ export async function createSnapshot(
   await using undo = new UndoStack(context.logger);
   const id = mintSnapshotId();
   undo.push('remove folder', () => snapshotFiles.remove(id));
-  const staged = await snapshotFiles.stage(id);
+  const staged = snapshotFiles.staged(id);
   const { source, capture, sourcePauseMs } = await captureInto(context, instance.id, staged, command, signal);
   const { imageId, driver, vcpus, memoryBytes, agent } = source;
   const snapshot: Snapshot = {
@@ -87,8 +87,8 @@ async function captureInto(
     if (!LIVE_STATES.includes(source.state)) {
       const capture = source.state === 'STANDBY' ? captureFor(context, source) : undefined;
       const paths = context.paths.instance(id);
+      await context.files.createCapture(staged, paths, signal);
       if (capture !== undefined) await context.files.shareCapture(paths, staged);
-      await context.files.copyWorkload(paths, staged);
       await context.disks.clone(paths, staged, signal);
       return { source, capture, sourcePauseMs: undefined };
     }

@@ -62,7 +62,6 @@ export async function openForkBase(context: Context, command: BaseCommand, signa
   const files = context.paths.capture(ulid().toLowerCase());
   await using undo = new UndoStack(context.logger);
   undo.push('remove capture', () => context.files.removeCapture(files));
-  await context.files.createCapture(files);
   const captured = await captureRunning(context, id, 'forkRunning', files, command.freezeWorkload, signal);
   undo.release();
   return {

@@ -27,9 +27,8 @@ export async function forkDisk(
   await using undo = new UndoStack(context.logger);
   const reserved = reserveInstance(context, forkDraft(source, command), undo);
   undo.push('remove folder', () => context.files.remove(reserved.id));
-  await context.files.create(reserved);
+  await context.files.createFrom(files, reserved, signal);
   const paths = context.paths.instance(reserved.id);
-  await context.files.copyWorkload(files, paths);
   const disk = await context.disks.clone(files, paths, signal);
   const clone = watch.lap();
   const timings: ForkTimings = { ...NO_TIME, clone, sourcePause: sourcePauseMs };

@@ -33,11 +33,10 @@ export async function forkMemory(
   const reserved = reserveInstance(context, forkDraft(source, command), undo);
   const paths = context.paths.instance(reserved.id);
   undo.push('remove folder', () => context.files.remove(reserved.id));
-  await context.files.create(reserved);
+  await context.files.createFrom(files, reserved, signal);
   const [disk] = await Promise.all([
     context.disks.clone(files, paths, signal),
     context.files.shareMemory(files.memory, paths),
-    context.files.copyWorkload(files, paths),
   ]);
   const clone = watch.lap();
 

@@ -25,11 +25,10 @@ export async function forkParked(
   const reserved = reserveInstance(context, forkDraft(source, command), undo);
   const paths = context.paths.instance(reserved.id);
   undo.push('remove folder', () => context.files.remove(reserved.id));
-  await context.files.create(reserved);
+  await context.files.createFrom(files, reserved, signal);
   const [disk] = await Promise.all([
     context.disks.clone(files, paths, signal),
     context.files.shareCapture(files, paths),
-    context.files.copyWorkload(files, paths),
   ]);
   signal.throwIfAborted();
   const instance = changed(reserved, 'STANDBY', { capture, identityPending: true });

@@ -42,10 +42,9 @@ export async function restoreSnapshot(
 
   await using undo = new UndoStack(context.logger);
   undo.push('remove staged files', () => context.files.removeNext(instance.id));
-  const next = await context.files.createNext(instance.id);
   const files = context.paths.snapshot(id);
+  const next = await context.files.createNext(instance.id, files, signal);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
-  await context.files.copyWorkload(files, next);
   await context.disks.clone(files, next, signal);
   const names = await context.files.namesOfNext(instance.id);
   signal.throwIfAborted();

@@ -7,6 +7,11 @@ import type { WorkloadSpec } from './guest-link.js';
 export interface InstanceFiles {
   /** Makes the folder of a new instance with its record in it. */
   create(instance: Instance): Promise<void>;
+  /**
+   * The same with what stands in another folder beside memory, disk and record: its workload, and whatever else was put there.
+   * @throws InvalidState for what cannot be copied: devices, FIFOs, links that lead out of the folder; SparseCopyUnsupported
+   */
+  createFrom(source: CapturePaths, instance: Instance, signal: AbortSignal): Promise<void>;
   exists(id: InstanceId): Promise<boolean>;
   /** Writes the record. @param durable see os/durable-file.ts */
   save(instance: Instance, options: { durable: boolean }): Promise<void>;
@@ -15,14 +20,12 @@ export interface InstanceFiles {
   saveWorkload(id: InstanceId, workload: WorkloadSpec): Promise<void>;
   /** What the instance runs after a boot; undefined for nothing. */
   loadWorkload(id: InstanceId): Promise<WorkloadSpec | undefined>;
-  /** The workload of one moment of an instance, as another's own; none is none. */
-  copyWorkload(source: CapturePaths, destination: CapturePaths): Promise<void>;
   /** A memory file under the same inode in another folder: shares the page cache and outlives the first name. */
   shareMemory(memoryFile: string, other: CapturePaths): Promise<void>;
   /** The memory and device state of one moment under the same inodes in another folder, with what is known of its mailboxes. */
   shareCapture(source: CapturePaths, destination: CapturePaths): Promise<void>;
-  /** An empty folder for files that are to take the place of the instance's own. */
-  createNext(id: InstanceId): Promise<CapturePaths>;
+  /** A folder for files that are to take the place of the instance's own; begun as by {@link createCapture}. */
+  createNext(id: InstanceId, source: CapturePaths, signal: AbortSignal): Promise<CapturePaths>;
   removeNext(id: InstanceId): Promise<void>;
   /** Names of the files in it. */
   namesOfNext(id: InstanceId): Promise<readonly string[]>;
@@ -35,8 +38,8 @@ export interface InstanceFiles {
   adoptNextMemory(id: InstanceId): Promise<void>;
   /** Removes the memory and what else belongs to a moment of it; the disk stays. */
   dropCapture(id: InstanceId): Promise<void>;
-  /** Makes the folder of a capture that belongs to no instance. */
-  createCapture(paths: CapturePaths): Promise<void>;
+  /** Makes the folder of a capture that belongs to no instance, with what stands in the source's beside memory, disk and record. */
+  createCapture(paths: CapturePaths, source: CapturePaths, signal: AbortSignal): Promise<void>;
   /** Removes it; forks made of it hold its memory by links of their own. */
   removeCapture(paths: CapturePaths): Promise<void>;
   stampOf(path: string): Promise<FileStamp>;

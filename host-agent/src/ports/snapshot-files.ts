@@ -5,8 +5,8 @@ import type { CapturePaths } from '../paths.js';
 
 /** The folders of snapshots. Files in them never change once the snapshot is published. */
 export interface SnapshotFiles {
-  /** Makes the folder in which a snapshot is put together; nobody sees it as one. */
-  stage(id: SnapshotId): Promise<CapturePaths>;
+  /** The folder in which a snapshot is put together, which is to be made; nobody sees it as one. */
+  staged(id: SnapshotId): CapturePaths;
   /** Stamps of the files that lie in the staged folder, by name. */
   stampsOf(staged: CapturePaths): Promise<Readonly<Record<string, FileStamp>>>;
   /** Writes the record and gives the folder its name: from here on it is a snapshot. */

@@ -1,7 +1,9 @@
-import { copyFile, link, mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { link, lstat, mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
+import { isLayerName } from '../domain/layer-name.js';
+import { UNFINISHED_COPY, copyDirectory } from '../os/directory-copy.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import type { CapturePaths, StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
@@ -11,14 +13,36 @@ import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
 /** Folder of files that were to replace an instance's own. By the sweep, what was to be finished is. */
 const NEXT = 'next';
 
+/** Names in a folder that are shared, cloned, or its owner's own; see {@link copyFolder}. */
+const NOT_COPIED = [
+  'memory',
+  'memory.next',
+  'device-state',
+  'mailboxes.json',
+  'disk.qcow2',
+  'instance.json',
+  'snapshot.json',
+  'run',
+  NEXT,
+];
+
 /** Instances as folders under `instances/`, each with a record that describes it. */
 export class InstanceDirectories implements InstanceFiles {
   constructor(private readonly paths: StatePaths) {}
 
   async create(instance: Instance): Promise<void> {
-    const paths = this.paths.instance(instance.id);
-    await mkdir(paths.root, { mode: 0o700 });
-    await Promise.all([mkdir(paths.run, { mode: 0o700 }), mkdir(paths.logs, { mode: 0o700 })]);
+    await mkdir(this.paths.instance(instance.id).root, { mode: 0o700 });
+    await this.fill(instance);
+  }
+
+  async createFrom(source: CapturePaths, instance: Instance, signal: AbortSignal): Promise<void> {
+    await copyFolder(source, this.paths.instance(instance.id), signal);
+    await this.fill(instance);
+  }
+
+  private async fill(instance: Instance): Promise<void> {
+    const { run, logs } = this.paths.instance(instance.id);
+    await Promise.all([mkdir(run, { mode: 0o700 }), mkdir(logs, { mode: 0o700 })]);
     await this.save(instance, { durable: false });
   }
 
@@ -47,10 +71,6 @@ export class InstanceDirectories implements InstanceFiles {
     return { ...rest, files: files.map((file) => ({ ...file, content: Buffer.from(file.content, 'base64') })) };
   }
 
-  async copyWorkload(source: CapturePaths, destination: CapturePaths): Promise<void> {
-    await unlessMissing(copyFile(source.workload, destination.workload));
-  }
-
   async shareMemory(memoryFile: string, other: CapturePaths): Promise<void> {
     await link(memoryFile, other.memory);
   }
@@ -61,10 +81,10 @@ export class InstanceDirectories implements InstanceFiles {
     await unlessMissing(link(source.mailboxIndex, destination.mailboxIndex));
   }
 
-  async createNext(id: InstanceId): Promise<CapturePaths> {
+  async createNext(id: InstanceId, source: CapturePaths, signal: AbortSignal): Promise<CapturePaths> {
     await this.removeNext(id);
     const { next } = this.paths.instance(id);
-    await mkdir(next.root, { mode: 0o700 });
+    await copyFolder(source, next, signal);
     return next;
   }
 
@@ -77,11 +97,17 @@ export class InstanceDirectories implements InstanceFiles {
   }
 
   async replaceByNext(id: InstanceId, names: readonly string[]): Promise<void> {
-    const { root, next, record } = this.paths.instance(id);
-    for (const name of names) await unlessMissing(rename(join(next.root, name), join(root, name)));
-    for (const entry of await readdir(root, { withFileTypes: true }))
-      if (entry.isFile() && entry.name !== basename(record) && !names.includes(entry.name))
-        await rm(join(root, entry.name), { force: true });
+    const { root, next, record, run, logs } = this.paths.instance(id);
+    for (const name of names) {
+      const staged = await unlessMissing(lstat(join(next.root, name)));
+      if (staged === undefined) continue; // in its place already
+      // A file takes the other's place at once; a folder only one that is empty.
+      if (staged.isDirectory()) await rm(join(root, name), { recursive: true, force: true });
+      await rename(join(next.root, name), join(root, name));
+    }
+    const kept = [...names, ...[record, run, logs, next.root].map((path) => basename(path))];
+    for (const name of await readdir(root))
+      if (!kept.includes(name)) await rm(join(root, name), { recursive: true, force: true });
     await this.removeNext(id);
   }
 
@@ -97,8 +123,9 @@ export class InstanceDirectories implements InstanceFiles {
       await rm(path, { force: true });
   }
 
-  async createCapture(paths: CapturePaths): Promise<void> {
-    await mkdir(paths.root, { recursive: true, mode: 0o700 });
+  async createCapture(paths: CapturePaths, source: CapturePaths, signal: AbortSignal): Promise<void> {
+    await mkdir(dirname(paths.root), { recursive: true, mode: 0o700 });
+    await copyFolder(source, paths, signal);
   }
 
   async removeCapture(paths: CapturePaths): Promise<void> {
@@ -116,7 +143,8 @@ export class InstanceDirectories implements InstanceFiles {
       const directory = join(this.paths.instances, name);
       if (known.has(name)) {
         for (const file of await readdir(directory))
-          if (file.endsWith('.tmp') || file === NEXT) await rm(join(directory, file), { recursive: true, force: true });
+          if (file.endsWith('.tmp') || file === NEXT || file.startsWith(UNFINISHED_COPY))
+            await rm(join(directory, file), { recursive: true, force: true });
         continue;
       }
       await rm(directory, { recursive: true, force: true });
@@ -124,6 +152,15 @@ export class InstanceDirectories implements InstanceFiles {
     }
     return removed;
   }
+}
+
+/**
+ * Copies what of a folder can simply be copied; it appears whole, or not at all. Memory, device state and the layers of the
+ * disk are shared by links instead, the disk is cloned, and the rest is of the one that has it.
+ */
+async function copyFolder(source: CapturePaths, destination: CapturePaths, signal: AbortSignal): Promise<void> {
+  const layers = (await readdir(source.root)).filter(isLayerName);
+  await copyDirectory(source.root, destination.root, { exclude: [...NOT_COPIED, ...layers], durable: false }, signal);
 }
 
 type StoredWorkload = Omit<WorkloadSpec, 'files'> & {

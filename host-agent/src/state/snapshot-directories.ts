@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import type { SnapshotId } from '../domain/ids.js';
@@ -19,10 +19,8 @@ const KEYS = ['size', 'mtimeNs', 'inode'] as const;
 export class SnapshotDirectories implements SnapshotFiles {
   constructor(private readonly paths: StatePaths) {}
 
-  async stage(id: SnapshotId): Promise<CapturePaths> {
-    const staged = new CapturePaths(this.stagedRoot(id));
-    await mkdir(staged.root, { recursive: true, mode: 0o700 });
-    return staged;
+  staged(id: SnapshotId): CapturePaths {
+    return new CapturePaths(this.stagedRoot(id));
   }
 
   async stampsOf(staged: CapturePaths): Promise<Readonly<Record<string, FileStamp>>> {
