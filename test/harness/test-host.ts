@@ -87,8 +87,9 @@ export class TestHost implements AsyncDisposable {
     return this.client.instances;
   }
 
-  async startDaemon(): Promise<void> {
-    this.daemonProcess = await this.spawnDaemon();
+  /** @param settings for this daemon alone, over those of the host */
+  async startDaemon(settings: Partial<Record<SettingKey, string>> = {}): Promise<void> {
+    this.daemonProcess = await this.spawnDaemon(settings);
     if (this.options.stateBytes !== undefined) this.machine.seeThrough(this.daemonProcess.pid);
     this.clientOf = new DaemonClient(this.daemonProcess.address, new AbortController().signal);
   }

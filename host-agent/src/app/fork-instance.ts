@@ -5,6 +5,7 @@ import { openForkBase, type ForkBase } from './fork-base.js';
 import { forkDisk } from './fork-disk.js';
 import { forkMemory } from './fork-memory.js';
 import { ForkHandoffs } from './handoffs/fork-handoffs.js';
+import { CLONE_MEMORY_BYTES, type MemoryBooking } from './memory-budget.js';
 import { Stopwatch } from './stopwatch.js';
 
 /** Makes one fork; on any failure nothing of it is left, and the source is as it was. */
@@ -15,6 +16,7 @@ export async function forkInstance(
 ): Promise<ForkResult> {
   const watch = new Stopwatch();
   checkBeforeCapture(context, command);
+  using _memory = bookForks(context, command, 1);
   await using base = await openForkBase(context, command, signal);
   using fork = await prepareFork(context, base, command, signal);
   return await fork.make(signal, watch);
@@ -43,6 +45,24 @@ export function checkBeforeCapture(
         : `a fork that is to be STOPPED has no memory to deliver mailboxes into: leave target_state out, or the mailboxes`,
       { reason: 'MAILBOXES_NEED_MEMORY', metadata: { state } },
     );
+}
+
+/**
+ * Sets memory aside for so many forks of the source as it stands now; part by part the forks', then that of the VMM a source
+ * booted here moves to at its first capture.
+ * @throws Capacity
+ */
+export function bookForks(
+  { store, memory }: Context,
+  { source: reference, targetState, fromRunning }: ForkInstanceCommand,
+  count: number,
+): MemoryBooking {
+  const { state, memoryBytes, vmm } = store.resolve(reference);
+  const isRunning = (targetState ?? (state === 'STOPPED' ? 'STOPPED' : 'RUNNING')) === 'RUNNING';
+  const each = !isRunning ? 0 : state === 'STOPPED' ? memoryBytes : CLONE_MEMORY_BYTES;
+  const successor = fromRunning && vmm?.privateMemory === false ? [CLONE_MEMORY_BYTES] : [];
+  const what = count === 1 ? 'forking this instance' : `forking this instance ${String(count)} times`;
+  return memory.book([...Array.from({ length: count }, () => each), ...successor], what);
 }
 
 /** Checks everything of one fork of a base; nothing is written. */

@@ -28,6 +28,7 @@ import { forkInstances } from './fork-instances.js';
 import { InstanceLocks } from './instance-locks.js';
 import { changed, save } from './instance-record.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
+import { MemoryBudget } from './memory-budget.js';
 import { pauseInstance, resumeInstance } from './pause-instance.js';
 import { recover } from './recover.js';
 import { restoreInstance } from './restore-instance.js';
@@ -49,6 +50,7 @@ export class InstanceService implements InstanceOperations {
       running: new RunningInstances(guestLinks, logger, (id, exit) => this.recordExit(id, exit)),
       locks: new InstanceLocks(),
       mailboxIndexes: new MailboxIndexes(dependencies.paths, logger),
+      memory: new MemoryBudget(dependencies.limits.memoryReserveBytes),
     };
   }
 

@@ -7,6 +7,7 @@ import { assertCapability, usableDriver } from './drivers.js';
 import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
+import { CLONE_MEMORY_BYTES } from './memory-budget.js';
 import { closeLink } from './running-instances.js';
 import { UndoStack } from './undo-stack.js';
 
@@ -24,6 +25,7 @@ export async function restoreInstance(
   assertCapability(parked.driver, 'snapshot');
   const driver = await usableDriver(context, parked.driver, signal);
   const capture = captureFor(context, parked);
+  using _memory = context.memory.book([CLONE_MEMORY_BYTES], 'restoring this instance');
   const paths = context.paths.instance(id);
 
   await using undo = new UndoStack(context.logger);
