@@ -5,6 +5,7 @@ import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
 import type { VmExit } from '../ports/driver.js';
+import type { StorageUse } from '../ports/instance-files.js';
 import type {
   CreateInstanceCommand,
   ForkInstanceCommand,
@@ -74,6 +75,10 @@ export class InstanceService implements InstanceOperations {
     const instance = this.get(reference);
     const running = this.context.running.get(instance.id);
     return { instance, mailboxes: await this.context.mailboxIndexes.view(instance, running?.link.mailboxes(), signal) };
+  }
+
+  async storageOf(reference: string): Promise<StorageUse> {
+    return this.context.files.use(this.get(reference).id);
   }
 
   list({ pageSize, pageToken, states, labels }: ListInstancesCommand): {

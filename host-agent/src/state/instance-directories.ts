@@ -7,7 +7,8 @@ import type { FileStamp, Instance } from '../domain/instance.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import type { CapturePaths, StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
-import type { InstanceFiles } from '../ports/instance-files.js';
+import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
+import { storageUse } from './storage-use.js';
 
 /** A folder under this prefix is being removed. */
 const TRASH = '.trash-';
@@ -86,6 +87,10 @@ export class InstanceDirectories implements InstanceFiles {
   async stampOf(path: string): Promise<FileStamp> {
     const { size, mtimeNs, ino } = await stat(path, { bigint: true });
     return { size: Number(size), mtimeNs: String(mtimeNs), inode: String(ino) };
+  }
+
+  async use(id: InstanceId): Promise<StorageUse> {
+    return storageUse(this.paths.instance(id).root);
   }
 
   async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
