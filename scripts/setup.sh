@@ -26,6 +26,8 @@ iproute2          bridge of the tap network
 nftables          rules of the tap network
 build-essential   better-sqlite3, where no prebuilt one fits; bare guest of the tests
 python3           node-gyp, for the same
+xfsprogs          file systems with reflinks in the tests, where run as root
+btrfs-progs       the same
 LIST
 }
 

@@ -7,6 +7,9 @@ import { pino, type Logger } from 'pino';
 import { HostService } from './app/host-service.js';
 import { ImageService } from './app/image-service.js';
 import { InstanceService } from './app/instance-service.js';
+import { closeContext, openContext } from './app/open-context.js';
+import { recover } from './app/recover.js';
+import { SnapshotService } from './app/snapshot-service.js';
 import { UndoStack } from './app/undo-stack.js';
 import type { Dependencies } from './app/dependencies.js';
 import { DEFAULT_FILE, loadSettings, type LoadedSettings } from './config/load-settings.js';
@@ -21,7 +24,9 @@ import { openNetwork } from './network/open-network.js';
 import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
 import { InstanceDirectories } from './state/instance-directories.js';
+import { SnapshotDirectories } from './state/snapshot-directories.js';
 import { SqliteInstanceStore } from './state/sqlite-instance-store.js';
+import { SqliteSnapshotStore } from './state/sqlite-snapshot-store.js';
 import { openStateDatabase } from './state/state-database.js';
 import { StateDirectory } from './state/state-directory.js';
 import { Qcow2Disks } from './storage/qcow2-disks.js';
@@ -62,6 +67,8 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     paths,
     store,
     files: new InstanceDirectories(paths),
+    snapshots: new SqliteSnapshotStore(database),
+    snapshotFiles: new SnapshotDirectories(paths),
     drivers: new Map([
       [
         'qemu',
@@ -93,15 +100,16 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     },
     logger,
   };
-  const instances = new InstanceService(dependencies);
-  opened.push('let go of VMs', () => instances.close());
-  await instances.recover();
+  const context = openContext(dependencies);
+  opened.push('let go of VMs', () => closeContext(context));
+  await recover(context);
 
   if (settings.listen.startsWith('unix://'))
     await mkdir(dirname(settings.listen.slice('unix://'.length)), { recursive: true, mode: 0o755 });
   const server = await startGrpcServer({
     listen: settings.listen,
-    instances,
+    instances: new InstanceService(context),
+    snapshots: new SnapshotService(context),
     host: new HostService(dependencies),
     images: new ImageService(dependencies.images),
     protoDirectory: join(installation, 'proto'),

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { InvalidInput } from '@offshoot/shared/errors.js';
-import type { ImageId, InstanceId } from './domain/ids.js';
+import type { ImageId, InstanceId, SnapshotId } from './domain/ids.js';
 
 /** Linux allows 108 bytes with the NUL for a Unix socket's path; Node cuts a longer one off without a word. */
 const MAX_SOCKET_PATH = 107;
@@ -38,6 +38,12 @@ export class StatePaths {
   capture(id: string): CapturePaths {
     return new CapturePaths(join(this.captures, id));
   }
+  get snapshots(): string {
+    return join(this.root, 'snapshots');
+  }
+  snapshot(id: SnapshotId): SnapshotPaths {
+    return new SnapshotPaths(join(this.snapshots, id));
+  }
   image(id: ImageId): string {
     return join(this.images, id);
   }
@@ -70,6 +76,13 @@ export class CapturePaths {
   }
 }
 
+/** The folder of one snapshot. It describes itself: `snapshot.json` is the row of the database. */
+export class SnapshotPaths extends CapturePaths {
+  get record(): string {
+    return join(this.root, 'snapshot.json');
+  }
+}
+
 /** The folder of one instance. It describes itself: `instance.json` is the row of the database. */
 export class InstancePaths extends CapturePaths {
   get record(): string {
@@ -78,6 +91,10 @@ export class InstancePaths extends CapturePaths {
   /** RAM of a private clone captured here, until it replaces {@link memory}. */
   get nextMemory(): string {
     return join(this.root, 'memory.next');
+  }
+  /** Files that are to take the place of the instance's own, put together here. */
+  get next(): CapturePaths {
+    return new CapturePaths(join(this.root, 'next'));
   }
   get run(): string {
     return join(this.root, 'run');

@@ -2,12 +2,14 @@ import { availableMemory } from '@offshoot/host-agent/os/available-memory.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { failureOf } from '../harness/call-failure.js';
+import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import { TestHost, type Traces } from '../harness/test-host.js';
 
 const MIB = 2 ** 20;
 
 describe('a host without memory for another VM', () => {
   let host: TestHost;
+  let snapshots: SnapshotCalls;
   let before: { traces: Traces; instances: readonly Instance[] };
   const everything = async (): Promise<typeof before> => ({
     traces: await host.traces(),
@@ -26,10 +28,13 @@ describe('a host without memory for another VM', () => {
     await host.boot('running', 'counter.cjs');
     await host.boot('parked', 'counter.cjs');
     await host.standby('parked');
+    snapshots = new SnapshotCalls(host);
+    await snapshots.create({ instance: 'parked', name: 'moment', waitDurable: false });
     const stopped = { source: 'parked', name: 'stopped', targetState: InstanceState.INSTANCE_STATE_STOPPED };
     await host.fork(stopped);
   });
   afterAll(async () => {
+    await snapshots.deleteAll();
     await host[Symbol.asyncDispose]();
   });
 
@@ -44,6 +49,13 @@ describe('a host without memory for another VM', () => {
       ['a boot', () => host.boot('vm', 'counter.cjs'), 512],
       ['the start of a stopped instance', () => host.startInstance('stopped'), 512],
       ['the restore of a parked one', () => host.restore('parked'), 75],
+      [
+        'a snapshot of a running one, for the VMM it would move to',
+        () => snapshots.create({ instance: 'running' }),
+        75,
+      ],
+      ['a fork of a snapshot', () => snapshots.fork({ snapshot: 'moment' }), 75],
+      ['setting a parked one back to a snapshot', () => snapshots.restore('moment'), 75],
       ['a fork of a parked one', () => host.fork({ source: 'parked' }), 75],
       [
         'a fork of a running one, and the VMM it would move to',
@@ -72,10 +84,12 @@ describe('a host without memory for another VM', () => {
     });
   });
 
-  it('still makes a fork that stays stopped', async () => {
-    const { instance } = await host.fork({ source: 'stopped', name: 'disk' });
-    expect(instance!.state).toBe(InstanceState.INSTANCE_STATE_STOPPED);
-    await host.delete('disk');
+  it('still makes forks that need none', async () => {
+    for (const targetState of [InstanceState.INSTANCE_STATE_STOPPED, InstanceState.INSTANCE_STATE_STANDBY]) {
+      const { instance } = await host.fork({ source: 'parked', name: 'at-rest', targetState });
+      expect(instance!.state).toBe(targetState);
+      await host.delete('at-rest');
+    }
   });
 
   describe('of which ten GiB are left', () => {
@@ -85,7 +99,7 @@ describe('a host without memory for another VM', () => {
       const fork = { source: 'running', fromRunning: true };
       expect(await failureOf(host.forkMany({ fork, count: 256 }))).toMatchObject({
         status: 'RESOURCE_EXHAUSTED',
-        message: expect.stringContaining('forking this instance 256 times') as string,
+        message: expect.stringContaining('making 256 forks') as string,
         details: { reason: 'MEMORY_EXHAUSTED' },
       });
       expect(await everything()).toEqual(before);

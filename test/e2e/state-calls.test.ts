@@ -2,14 +2,15 @@ import { ALLOWED_STATES, type InstanceCall } from '@offshoot/host-agent/domain/i
 import { InstanceState as WireState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failureOf } from '../harness/call-failure.js';
+import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import { TestHost } from '../harness/test-host.js';
 
 const STATES = ['RUNNING', 'PAUSED', 'STANDBY', 'STOPPED', 'FAILED'] as const;
 type Column = (typeof STATES)[number];
 
 /**
- * What each call leads to, for STATES from left to right: a state of the instance, `GONE`, a state of the new fork after
- * `+` while the instance stays as it is, or `-`, refused. Written from the specification, not from the daemon's table.
+ * What each call leads to, for STATES from left to right: a state of the instance, `GONE`, `KEPT` in a snapshot or a state of
+ * the new fork after `+` while the instance stays as it is, or `-`, refused. Written from the specification, not from the daemon's table.
  */
 const OUTCOMES: Readonly<Record<InstanceCall, string>> = {
   start: '       -        -        -        RUNNING  RUNNING',
@@ -19,6 +20,8 @@ const OUTCOMES: Readonly<Record<InstanceCall, string>> = {
   restore: '     -        -        RUNNING  -        -',
   fork: '        -        -        +RUNNING +STOPPED -',
   forkRunning: ' +RUNNING +RUNNING +RUNNING +STOPPED -',
+  snapshot: '    KEPT     KEPT     KEPT     KEPT     -',
+  setBack: '     RUNNING  RUNNING  RUNNING  RUNNING  RUNNING',
   stop: '        STOPPED  STOPPED  STOPPED  -        STOPPED',
   delete: '      -        -        GONE     GONE     GONE',
   forceDelete: ' GONE     GONE     GONE     GONE     GONE',
@@ -38,8 +41,10 @@ const quick = { waitForNetwork: false };
 
 describe('a call', () => {
   let host: TestHost;
+  let snapshots: SnapshotCalls;
   beforeAll(async () => {
     host = await TestHost.start();
+    snapshots = new SnapshotCalls(host);
     await host.boot('origin', 'counter.cjs');
     await host.logLine('origin', (line) => line === 'count 1');
     await host.standby('origin');
@@ -59,6 +64,18 @@ describe('a call', () => {
     return host.untilState(name, WireState.INSTANCE_STATE_FAILED);
   };
 
+  /** The same, but a moment in which it ran is kept, to which it can be set back. */
+  const makeWithMoment = async (name: string, state: Column): Promise<Instance> => {
+    const running = await make(name, 'RUNNING');
+    await snapshots.create({ instance: name, name: 'moment', waitDurable: false });
+    if (state === 'PAUSED') return host.pause(name);
+    if (state === 'STANDBY') return host.standby(name);
+    if (state === 'STOPPED') return host.stop(name);
+    if (state !== 'FAILED') return running;
+    process.kill((await host.get(name)).instance!.vmmPid, 'SIGKILL');
+    return host.untilState(name, WireState.INSTANCE_STATE_FAILED);
+  };
+
   /** @returns the fork, where the call makes one */
   const perform = async (call: InstanceCall, name: string): Promise<Instance | undefined> => {
     switch (call) {
@@ -72,6 +89,12 @@ describe('a call', () => {
       case 'delete':
       case 'forceDelete':
         await host.delete(name, call === 'forceDelete');
+        return undefined;
+      case 'snapshot':
+        await snapshots.create({ instance: name, name: 'kept', waitDurable: false });
+        return undefined;
+      case 'setBack':
+        await snapshots.restore('moment');
         return undefined;
       default:
         await host[call](name);
@@ -116,7 +139,7 @@ describe('a call', () => {
   it.each(pairs((outcome) => outcome !== '-'))(
     '$call of an instance that is $state leads to $outcome',
     async ({ state, call, outcome }) => {
-      const before = await make('vm', state);
+      const before = await (call === 'setBack' ? makeWithMoment : make)('vm', state);
       const fork = await perform(call, 'vm');
       if (outcome === 'GONE') {
         expect((await host.traces()).rows).toEqual(['origin']);
@@ -124,7 +147,11 @@ describe('a call', () => {
         return;
       }
       const { instance } = await host.get('vm');
-      if (fork === undefined) expect(nameOf(instance!)).toBe(outcome);
+      if (outcome === 'KEPT') {
+        // A VM booted elsewhere would have another VMM now; this one is a fork and keeps its own.
+        expect(instance).toEqual(before);
+        expect((await snapshots.list()).map(({ name }) => name)).toEqual(['kept']);
+      } else if (fork === undefined) expect(nameOf(instance!)).toBe(outcome);
       else {
         expect(`+${nameOf(fork)}`).toBe(outcome);
         expect(fork.forkedFrom).toBe(before.id);
@@ -132,6 +159,7 @@ describe('a call', () => {
         await host.delete('fork');
       }
       expect(instance!.vmmPid > 0).toBe(['RUNNING', 'PAUSED'].includes(nameOf(instance!)));
+      await snapshots.deleteAll();
       await host.delete('vm');
     },
   );

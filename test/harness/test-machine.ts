@@ -73,6 +73,12 @@ export class TestMachine {
     return existsSync(captures) ? readdirSync(captures).length : 0;
   }
 
+  /** Folders of snapshots, the half-made and half-removed ones among them. */
+  snapshots(): number {
+    const snapshots = join(this.stateSeen, 'snapshots');
+    return existsSync(snapshots) ? readdirSync(snapshots).length : 0;
+  }
+
   /** Leaves only so many bytes in the file system of the state directory. */
   fillStateDirectory(leaveBytes: number): void {
     const { bavail, bsize } = statfsSync(this.stateSeen);

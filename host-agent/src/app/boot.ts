@@ -41,7 +41,7 @@ export async function bootInstance(
     signal,
   );
   undo.push('end hypervisor', () => vm.kill());
-  const running = await context.running.openLink(vm, instance, paths, 'anew', signal);
+  const running = await context.running.openLink(vm, instance, paths, { beginAt: 0 }, signal);
   undo.push('close link', () => closeLink(running));
 
   const bootLimit = AbortSignal.timeout(context.limits.bootMs);
@@ -52,7 +52,12 @@ export async function bootInstance(
     await thaw(running.link, instance.name, context.logger);
     if (workload !== undefined) await running.link.startWorkload(workload, bootSignal);
     signal.throwIfAborted();
-    const booted = changed(instance, 'RUNNING', { vmm: vm.process, agent, stateReason: '' });
+    const booted = changed(instance, 'RUNNING', {
+      vmm: vm.process,
+      agent,
+      identityPending: undefined,
+      stateReason: '',
+    });
     await save(context, booted, { durable: true });
     undo.release();
     context.running.add(booted.id, running);

@@ -5,6 +5,7 @@ import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { DriverStatus } from '../ports/driver.js';
 import type { NetworkStatus } from '../ports/network.js';
 import type { Instance } from '../domain/instance.js';
+import type { Snapshot } from '../domain/snapshot.js';
 import type { InstanceState } from '../domain/instance-state.js';
 
 /**
@@ -44,6 +45,8 @@ export interface MailboxDeliveryCommand {
 
 export interface ForkInstanceCommand {
   readonly source: string;
+  /** What `source` names. */
+  readonly of: 'instance' | 'snapshot';
   readonly name: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   /** At most 16, names distinct. */
@@ -51,8 +54,8 @@ export interface ForkInstanceCommand {
   readonly waitForNetwork: boolean;
   readonly networkTimeoutMs: number;
   readonly fromRunning: boolean;
-  /** Undefined: STOPPED for a stopped source, else RUNNING. */
-  readonly targetState: 'RUNNING' | 'STOPPED' | undefined;
+  /** Undefined: STOPPED for a source without memory, else RUNNING. */
+  readonly targetState: 'RUNNING' | 'STANDBY' | 'STOPPED' | undefined;
   /** Of a running source: whether its workload is frozen in the capture, and in the fork until its identity is in force. */
   readonly freezeWorkload: boolean;
 }
@@ -120,6 +123,31 @@ export interface ForkResult {
   readonly timings: ForkTimings;
 }
 
+export interface CreateSnapshotCommand {
+  readonly instance: string;
+  /** Undefined: made up. */
+  readonly name: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Of a running instance: whether its workload is frozen in the snapshot, and in each fork until its identity is in force. */
+  readonly freezeWorkload: boolean;
+  /** Whether to answer only when everything is on stable storage. */
+  readonly waitDurable: boolean;
+}
+
+export interface CreatedSnapshot {
+  readonly snapshot: Snapshot;
+  /** How long a running source stood still, in milliseconds; undefined for one that was not running. */
+  readonly sourcePauseMs: number | undefined;
+}
+
+export interface ListSnapshotsCommand {
+  readonly pageSize: number;
+  readonly pageToken: string;
+  /** Only those of this instance; all when empty. */
+  readonly instance: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 export type LogSource = 'workload' | 'console' | 'vmm';
 
 export interface HostView {
@@ -160,6 +188,25 @@ export interface InstanceOperations {
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer>;
   /** Absolute path of the instance's folder, for display. */
   directoryOf(instance: Instance): string;
+}
+
+export interface SnapshotOperations {
+  create(command: CreateSnapshotCommand, signal: AbortSignal): Promise<CreatedSnapshot>;
+  get(reference: string): Snapshot;
+  mailboxesOf(
+    reference: string,
+    signal: AbortSignal,
+  ): Promise<{ snapshot: Snapshot; mailboxes: readonly MailboxView[] }>;
+  list(command: ListSnapshotsCommand): { snapshots: readonly Snapshot[]; nextPageToken: string };
+  /** In place: the instance it was taken of is again what it was. */
+  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;
+  /** Reads everything. @throws Corrupt naming the file and both values */
+  verify(reference: string, signal: AbortSignal): Promise<Snapshot>;
+  delete(reference: string, signal: AbortSignal): Promise<void>;
+  /** Absolute path of the snapshot's folder, for display. */
+  directoryOf(snapshot: Snapshot): string;
+  /** What its files take on disk; other names of the same memory may share it. */
+  allocatedBytes(snapshot: Snapshot): Promise<number>;
 }
 
 export interface HostOperations {

@@ -10,6 +10,8 @@ import type { InstanceFiles } from '../ports/instance-files.js';
 import type { InstanceStore } from '../ports/instance-store.js';
 import type { Network } from '../ports/network.js';
 import type { OrphanProcesses } from '../ports/orphan-processes.js';
+import type { SnapshotFiles } from '../ports/snapshot-files.js';
+import type { SnapshotStore } from '../ports/snapshot-store.js';
 
 /** The adapters the operations work with; wired in main.ts alone. */
 export interface Dependencies {
@@ -17,6 +19,8 @@ export interface Dependencies {
   readonly paths: StatePaths;
   readonly store: InstanceStore;
   readonly files: InstanceFiles;
+  readonly snapshots: SnapshotStore;
+  readonly snapshotFiles: SnapshotFiles;
   readonly drivers: ReadonlyMap<DriverName, HypervisorDriver>;
   readonly defaultDriver: DriverName;
   readonly network: Network;

@@ -4,6 +4,7 @@ import type { ForkInstanceCommand, ForkResult, ForkTimings } from './commands.js
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import type { ForkBase } from './fork-base.js';
+import { NO_TIME, forkDraft } from './fork-draft.js';
 import { changed, save } from './instance-record.js';
 import { reserveInstance } from './new-instance.js';
 import type { Stopwatch } from './stopwatch.js';
@@ -13,19 +14,18 @@ import { UndoStack } from './undo-stack.js';
 export async function forkDisk(
   context: Context,
   { source, files, sourcePauseMs }: ForkBase,
-  { name, labels }: ForkInstanceCommand,
+  command: ForkInstanceCommand,
   target: 'RUNNING' | 'STOPPED',
   signal: AbortSignal,
   watch: Stopwatch,
 ): Promise<ForkResult> {
-  const { imageId, vcpus, memoryBytes } = source;
+  const { imageId, memoryBytes } = source;
   const driver = await usableDriver(context, source.driver, signal);
   const needed = (target === 'RUNNING' ? memoryBytes : 0) + BOOT_MARGIN_BYTES;
   await assertFreeBytes(context.paths.root, needed, 'forking this instance');
 
   await using undo = new UndoStack(context.logger);
-  const draft = { name, labels, imageId, driver: driver.name, vcpus, memoryBytes, forkedFrom: source.id };
-  const reserved = reserveInstance(context, draft, undo);
+  const reserved = reserveInstance(context, forkDraft(source, command), undo);
   undo.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
   const paths = context.paths.instance(reserved.id);
@@ -46,14 +46,3 @@ export async function forkDisk(
   undo.release();
   return { instance, acks: [], timings: { ...timings, total: watch.total } };
 }
-
-const NO_TIME: Omit<ForkTimings, 'sourcePause'> = {
-  clone: 0,
-  spawn: 0,
-  load: 0,
-  patch: 0,
-  resume: 0,
-  network: 0,
-  ack: 0,
-  total: 0,
-};

@@ -1,11 +1,12 @@
-import { AlreadyExists, InvalidState } from '@offshoot/shared/errors.js';
+import { InvalidState } from '@offshoot/shared/errors.js';
 import type { ForkInstanceCommand, ForkResult } from './commands.js';
 import type { Context } from './context.js';
 import { openForkBase, type ForkBase } from './fork-base.js';
+import { bookForks } from './fork-booking.js';
 import { forkDisk } from './fork-disk.js';
 import { forkMemory } from './fork-memory.js';
+import { forkParked } from './fork-parked.js';
 import { ForkHandoffs } from './handoffs/fork-handoffs.js';
-import { CLONE_MEMORY_BYTES, type MemoryBooking } from './memory-budget.js';
 import { Stopwatch } from './stopwatch.js';
 
 /** Makes one fork; on any failure nothing of it is left, and the source is as it was. */
@@ -29,40 +30,30 @@ export interface PreparedFork extends Disposable {
 
 /** What can be refused without touching the source, and so must be before it is paused. @throws AlreadyExists, InvalidState */
 export function checkBeforeCapture(
-  { store }: Context,
-  { name, source, mailboxes, targetState }: ForkInstanceCommand,
+  { store, snapshots }: Context,
+  { name, source, of, mailboxes, targetState }: ForkInstanceCommand,
 ): void {
-  const { state } = store.resolve(source);
-  if (name !== undefined && store.hasName(name))
-    throw new AlreadyExists(`there is an instance named ${name}: choose another name, or delete that one`, {
-      reason: 'INSTANCE_NAME_TAKEN',
-      metadata: { name },
+  const diskAlone =
+    of === 'snapshot' ? snapshots.resolve(source).capture === undefined : store.resolve(source).state === 'STOPPED';
+  if (name !== undefined) store.assertNameFree(name);
+  const what = of === 'snapshot' ? 'a snapshot of a stopped instance' : 'a stopped instance';
+  if (diskAlone && targetState === 'STANDBY')
+    throw new InvalidState(`${what} has no memory to fork: a fork of it can be STOPPED or RUNNING`, {
+      reason: 'STANDBY_NEEDS_MEMORY',
     });
-  if (mailboxes.length > 0 && (state === 'STOPPED' || targetState === 'STOPPED'))
+  if (mailboxes.length === 0) return;
+  if (diskAlone)
     throw new InvalidState(
-      state === 'STOPPED'
-        ? `a stopped instance has no memory to deliver mailboxes into: start it first, or fork without mailboxes`
-        : `a fork that is to be STOPPED has no memory to deliver mailboxes into: leave target_state out, or the mailboxes`,
-      { reason: 'MAILBOXES_NEED_MEMORY', metadata: { state } },
+      `${what} has no memory to deliver mailboxes into: fork a running one, or without mailboxes`,
+      {
+        reason: 'MAILBOXES_NEED_MEMORY',
+      },
     );
-}
-
-/**
- * Sets memory aside for so many forks of the source as it stands now; part by part the forks', then that of the VMM a source
- * booted here moves to at its first capture.
- * @throws Capacity
- */
-export function bookForks(
-  { store, memory }: Context,
-  { source: reference, targetState, fromRunning }: ForkInstanceCommand,
-  count: number,
-): MemoryBooking {
-  const { state, memoryBytes, vmm } = store.resolve(reference);
-  const isRunning = (targetState ?? (state === 'STOPPED' ? 'STOPPED' : 'RUNNING')) === 'RUNNING';
-  const each = !isRunning ? 0 : state === 'STOPPED' ? memoryBytes : CLONE_MEMORY_BYTES;
-  const successor = fromRunning && vmm?.privateMemory === false ? [CLONE_MEMORY_BYTES] : [];
-  const what = count === 1 ? 'forking this instance' : `forking this instance ${String(count)} times`;
-  return memory.book([...Array.from({ length: count }, () => each), ...successor], what);
+  if (targetState !== undefined && targetState !== 'RUNNING')
+    throw new InvalidState(
+      `a fork that is to be ${targetState} cannot take mailboxes, which are for a guest that runs: leave target_state out, or the mailboxes`,
+      { reason: 'MAILBOXES_NEED_MEMORY', metadata: { target_state: targetState } },
+    );
 }
 
 /** Checks everything of one fork of a base; nothing is written. */
@@ -76,7 +67,13 @@ export async function prepareFork(
   const target = command.targetState ?? (capture === undefined ? 'STOPPED' : 'RUNNING');
   if (capture === undefined || target === 'STOPPED')
     return {
-      make: (makeSignal, watch) => forkDisk(context, base, command, target, makeSignal, watch),
+      make: (makeSignal, watch) =>
+        forkDisk(context, base, command, target === 'RUNNING' ? target : 'STOPPED', makeSignal, watch),
+      [Symbol.dispose]: () => undefined,
+    };
+  if (target === 'STANDBY')
+    return {
+      make: (makeSignal, watch) => forkParked(context, { ...base, capture }, command, makeSignal, watch),
       [Symbol.dispose]: () => undefined,
     };
   const handoffs = new ForkHandoffs(context, command);

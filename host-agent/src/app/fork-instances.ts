@@ -4,7 +4,8 @@ import type { ForkInstancesCommand, ForkInstanceCommand, ForkOutcome, ForkResult
 import type { Context } from './context.js';
 import { deleteInstance } from './delete-instance.js';
 import { openForkBase } from './fork-base.js';
-import { bookForks, checkBeforeCapture, prepareFork, type PreparedFork } from './fork-instance.js';
+import { bookForks } from './fork-booking.js';
+import { checkBeforeCapture, prepareFork, type PreparedFork } from './fork-instance.js';
 import { Stopwatch } from './stopwatch.js';
 import { UndoStack } from './undo-stack.js';
 

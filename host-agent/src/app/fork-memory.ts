@@ -5,6 +5,7 @@ import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import { withConsoleTail } from './failure.js';
 import type { ForkBase } from './fork-base.js';
+import { forkDraft } from './fork-draft.js';
 import type { ForkHandoffs } from './handoffs/fork-handoffs.js';
 import { changed, save } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
@@ -20,7 +21,7 @@ const DISK_MARGIN_BYTES = 64 * 2 ** 20;
 export async function forkMemory(
   context: Context,
   { source, capture, files, sourcePauseMs }: Omit<ForkBase, 'capture'> & { readonly capture: Capture },
-  { name, labels }: ForkInstanceCommand,
+  command: ForkInstanceCommand,
   handoffs: ForkHandoffs,
   signal: AbortSignal,
   watch: Stopwatch,
@@ -29,9 +30,7 @@ export async function forkMemory(
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
 
   await using undo = new UndoStack(context.logger);
-  const { imageId, vcpus, memoryBytes, agent } = source;
-  const draft = { name, labels, imageId, driver: driver.name, vcpus, memoryBytes, forkedFrom: source.id };
-  const reserved = reserveInstance(context, { ...draft, ...(agent === undefined ? {} : { agent }) }, undo);
+  const reserved = reserveInstance(context, forkDraft(source, command), undo);
   const paths = context.paths.instance(reserved.id);
   undo.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);

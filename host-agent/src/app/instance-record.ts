@@ -2,7 +2,7 @@ import type { Instance } from '../domain/instance.js';
 import { TRANSITIONS, type InstanceState } from '../domain/instance-state.js';
 import type { Context } from './context.js';
 
-type Change = Partial<Pick<Instance, 'capture' | 'vmm' | 'agent' | 'stateReason'>>;
+type Change = Partial<Pick<Instance, 'capture' | 'vmm' | 'agent' | 'stateReason' | 'identityPending' | 'replacing'>>;
 
 /** An instance in its next state; fields given as undefined are removed. A transition the table does not know is a defect. */
 export function changed(
@@ -22,7 +22,7 @@ export function changed(
 
 /** Row and record; the row is what counts. */
 export async function save(
-  { store, files }: Context,
+  { store, files }: Pick<Context, 'store' | 'files'>,
   instance: Instance,
   options: { durable: boolean },
 ): Promise<void> {

@@ -2,12 +2,17 @@ import { messageOf } from '@offshoot/shared/errors.js';
 import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Context } from './context.js';
+import { forkIdentity } from './handoffs/fork-identity.js';
 import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { machineFiles } from './machine-spec.js';
+import { replaceFiles } from './restore-snapshot.js';
+import type { RunningInstance } from './running-instances.js';
 
 /** How long a VMM may take to answer a new daemon. */
 const ADOPT_MS = 5000;
+/** How long a guest may take to take its identity, in milliseconds. */
+const IDENTITY_MS = 10_000;
 
 /**
  * Brings rows, folders and processes to agree after the daemon before ended, however it ended: VMs that run are taken
@@ -28,8 +33,12 @@ export async function recover(context: Context): Promise<void> {
       await context.orphans.endProcessesOf(root);
       store.delete(instance.id);
     } else if (LIVE_STATES.includes(instance.state)) await adopt(context, instance);
-    else await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
+    else {
+      await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
+      if (instance.replacing !== undefined) await replaceFiles(context, instance);
+    }
   }
+  await recoverSnapshots(context);
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
 }
@@ -50,7 +59,7 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
       else if ((await vm.state(signal)) === 'running') await vm.pause(signal);
       await save(context, changed(instance, instance.state, { vmm: vm.process }), { durable: false });
       context.running.add(instance.id, running);
-      if (instance.state === 'RUNNING') void thaw(running.link, instance.name, logger);
+      if (instance.state === 'RUNNING') void letGo(context, instance, running);
       logger.info({ instance: instance.id, name: instance.name, pid: vm.process.pid }, 'took over a running VM');
       return;
     }
@@ -60,6 +69,37 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
     await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);
   }
   await context.orphans.endProcessesOf(paths.root);
+}
+
+/** The workload may have been frozen when the daemon ended; where the identity was still to be handed over, that lets it go. */
+async function letGo(context: Context, instance: Instance, { link }: RunningInstance): Promise<void> {
+  if (instance.identityPending === undefined) {
+    await thaw(link, instance.name, context.logger);
+    return;
+  }
+  try {
+    await link.reconfigureNetwork(forkIdentity(instance), AbortSignal.timeout(IDENTITY_MS));
+    using _lock = await context.locks.exclusive(instance.id, new AbortController().signal);
+    const now = context.store.byId(instance.id);
+    if (now?.identityPending === true && LIVE_STATES.includes(now.state))
+      await save(context, changed(now, now.state, { identityPending: undefined }), { durable: false });
+  } catch (error) {
+    context.logger.warn({ instance: instance.id, error: messageOf(error) }, 'a guest did not take its identity');
+  }
+}
+
+/** Rows and folders of snapshots; those that were not yet durable become so. */
+async function recoverSnapshots({ snapshots, snapshotFiles, sealer, logger }: Context): Promise<void> {
+  for (const snapshot of snapshots.list()) {
+    if (await snapshotFiles.exists(snapshot.id)) {
+      sealer.sealInBackground(snapshot);
+      continue;
+    }
+    logger.warn({ snapshot: snapshot.id, name: snapshot.name }, 'forgetting a snapshot whose folder is gone');
+    snapshots.delete(snapshot.id);
+  }
+  const removed = await snapshotFiles.sweep(new Set(snapshots.list().map(({ id }) => id)));
+  if (removed.length > 0) logger.warn({ removed }, 'removed left-over snapshots');
 }
 
 async function fail(context: Context, instance: Instance, reason: string): Promise<void> {

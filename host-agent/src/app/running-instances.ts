@@ -34,12 +34,13 @@ export class RunningInstances {
     vm: Vm,
     instance: Instance,
     paths: InstancePaths,
-    /** Offset of the first byte of workload output that is wanted, for an instance that has no log yet; or that its workload begins anew. */
-    logStart: number | 'anew',
+    /** Offset of the first byte of workload output that is wanted, for an instance that has no log yet; or where its workload begins, whatever its log has. */
+    logStart: number | { readonly beginAt: number },
     signal: AbortSignal,
   ): Promise<RunningInstance> {
     const path = paths.workloadLog;
-    const log = logStart === 'anew' ? WorkloadLog.beginAnew(path) : WorkloadLog.goOn(path, logStart);
+    const log =
+      typeof logStart === 'number' ? WorkloadLog.goOn(path, logStart) : WorkloadLog.beginAt(path, logStart.beginAt);
     try {
       const link = await this.links.open(
         {

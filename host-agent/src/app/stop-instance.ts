@@ -23,7 +23,12 @@ export async function stopInstance(
   // A paused guest cannot answer, and has had its disks synced for the pause.
   const grace = instance.state === 'PAUSED' ? 0 : graceMs;
   if (running !== undefined) await shutDown(running, grace, context.logger.child({ instance: id }));
-  const stopped = changed(instance, 'STOPPED', { vmm: undefined, capture: undefined, stateReason: '' });
+  const stopped = changed(instance, 'STOPPED', {
+    vmm: undefined,
+    capture: undefined,
+    identityPending: undefined,
+    stateReason: '',
+  });
   await save(context, stopped, { durable: true });
   context.mailboxIndexes.forget(context.paths.instance(id));
   await context.files.dropCapture(id);

@@ -41,7 +41,7 @@ describe("a workload's log", () => {
       log.append(0, Buffer.from('first life\n'));
     }
     {
-      using log = WorkloadLog.beginAnew(path);
+      using log = WorkloadLog.beginAt(path, 0);
       expect(log.offset).toBe(0);
       log.append(0, Buffer.from('second life\n'));
     }

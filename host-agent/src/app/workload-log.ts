@@ -28,9 +28,12 @@ export class WorkloadLog implements Disposable {
     return new WorkloadLog(path, () => readStart(`${path}.start`) ?? start);
   }
 
-  /** A workload begins anew: what it says is added to what an earlier one said, and counted from 0. */
-  static beginAnew(path: string): WorkloadLog {
-    return new WorkloadLog(path, (bytes) => -bytes);
+  /**
+   * A workload begins, or goes on from a moment that is past: what it says is added to what the log has, and counted from
+   * `offset`.
+   */
+  static beginAt(path: string, offset: number): WorkloadLog {
+    return new WorkloadLog(path, (bytes) => offset - bytes);
   }
 
   /** Offset of the next byte. */

@@ -10,6 +10,7 @@ import {
 import { HostServiceClient } from '@offshoot/proto/generated/offshoot/v1/host_service.js';
 import { ImageServiceClient } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { InstanceServiceClient } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { SnapshotServiceClient } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
 import { grpcTarget, parseApiAddress } from '../grpc/contract/listen-address.js';
 import { MAX_RESPONSE_BYTES } from '../grpc/contract/request-limits.js';
 
@@ -32,6 +33,7 @@ export class DaemonClient implements Disposable {
   readonly instances: InstanceServiceClient;
   readonly host: HostServiceClient;
   readonly images: ImageServiceClient;
+  readonly snapshots: SnapshotServiceClient;
 
   /**
    * @param address as for `--host`
@@ -52,6 +54,7 @@ export class DaemonClient implements Disposable {
     this.instances = new InstanceServiceClient(target, plain, options);
     this.host = new HostServiceClient(target, plain, options);
     this.images = new ImageServiceClient(target, plain, options);
+    this.snapshots = new SnapshotServiceClient(target, plain, options);
   }
 
   /** @param deadlineMs from now; none when undefined */
@@ -98,7 +101,7 @@ export class DaemonClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const client of [this.instances, this.host, this.images]) client.close();
+    for (const client of [this.instances, this.host, this.images, this.snapshots]) client.close();
   }
 }
 

@@ -8,6 +8,7 @@ import { definePs } from './commands/ps.js';
 import { definePause, defineResume } from './commands/pause.js';
 import { defineRestore } from './commands/restore.js';
 import { defineRm } from './commands/rm.js';
+import { defineSnapshot } from './commands/snapshot.js';
 import { defineRun } from './commands/run.js';
 import { defineStandby } from './commands/standby.js';
 import { defineStart } from './commands/start.js';
@@ -30,6 +31,7 @@ const VERBS: readonly Define[] = [
   defineStandby,
   defineRestore,
   defineFork,
+  defineSnapshot,
   definePause,
   defineResume,
   defineStop,

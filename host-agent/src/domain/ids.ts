@@ -6,6 +6,8 @@ type Branded<Name extends string> = string & { readonly [brand]: Name };
 
 /** ULID of an instance: sortable by creation, never used again. */
 export type InstanceId = Branded<'InstanceId'>;
+/** ULID of a snapshot, likewise. */
+export type SnapshotId = Branded<'SnapshotId'>;
 /** Content key of an image: hex digits. */
 export type ImageId = Branded<'ImageId'>;
 
@@ -15,11 +17,18 @@ const ULID = /^[0-9a-hjkmnp-tv-z]{26}$/;
 /** A new id, lower case because it also names folders, sockets and hosts. */
 export const mintInstanceId = (): InstanceId => next().toLowerCase() as InstanceId;
 
+export const mintSnapshotId = (): SnapshotId => next().toLowerCase() as SnapshotId;
+
 /** @throws InvalidInput unless `text` is an instance id */
-export function parseInstanceId(text: string): InstanceId {
+export const parseInstanceId = (text: string): InstanceId => parseUlid(text) as InstanceId;
+
+/** @throws InvalidInput unless `text` is a snapshot id */
+export const parseSnapshotId = (text: string): SnapshotId => parseUlid(text) as SnapshotId;
+
+function parseUlid(text: string): string {
   if (!ULID.test(text))
     throw InvalidInput.field('id', `must be 26 characters of a ULID in lower case, got ${JSON.stringify(text)}`);
-  return text as InstanceId;
+  return text;
 }
 
 /** @throws InvalidInput unless `text` is an image id */

@@ -14,6 +14,8 @@ const EXPECTED: Readonly<Record<InstanceCall, string>> = {
   restore: '    -        -       -      yes     -       -',
   fork: '       -        -       -      yes     yes     -',
   forkRunning: '-        yes     yes    yes     yes     -',
+  snapshot: '   -        yes     yes    yes     yes     -',
+  setBack: '    -        yes     yes    yes     yes     yes',
   stop: '       -        yes     yes    yes     -       yes',
   delete: '     -        -       -      yes     yes     yes',
   forceDelete: '-        yes     yes    yes     yes     yes',

@@ -2,9 +2,20 @@ import { InvalidState } from '@offshoot/shared/errors.js';
 
 export type InstanceState = 'CREATING' | 'RUNNING' | 'PAUSED' | 'STANDBY' | 'STOPPED' | 'FAILED';
 
-/** Calls that ask for a state. `forkRunning` is a fork with `from_running`. */
+/** Calls that ask for a state. `forkRunning` is a fork with `from_running`, `setBack` restores a snapshot in place. */
 export type InstanceCall =
-  'start' | 'pause' | 'resume' | 'standby' | 'restore' | 'fork' | 'forkRunning' | 'stop' | 'delete' | 'forceDelete';
+  | 'start'
+  | 'pause'
+  | 'resume'
+  | 'standby'
+  | 'restore'
+  | 'fork'
+  | 'forkRunning'
+  | 'snapshot'
+  | 'setBack'
+  | 'stop'
+  | 'delete'
+  | 'forceDelete';
 
 /** For each call: the states it is allowed in, and what to do instead where it is not. */
 export const ALLOWED_STATES: Readonly<
@@ -20,6 +31,11 @@ export const ALLOWED_STATES: Readonly<
     states: ['RUNNING', 'PAUSED', 'STANDBY', 'STOPPED'],
     hint: 'a failed instance has neither memory nor a disk to rely on: start it, or delete it',
   },
+  snapshot: {
+    states: ['RUNNING', 'PAUSED', 'STANDBY', 'STOPPED'],
+    hint: 'a failed instance has neither memory nor a disk to rely on: start it, or delete it',
+  },
+  setBack: { states: ['RUNNING', 'PAUSED', 'STANDBY', 'STOPPED', 'FAILED'], hint: 'it is being created' },
   stop: { states: ['RUNNING', 'PAUSED', 'STANDBY', 'FAILED'], hint: 'there is nothing to stop' },
   delete: { states: ['STANDBY', 'STOPPED', 'FAILED'], hint: 'stop it first, or delete with force' },
   forceDelete: { states: ['RUNNING', 'PAUSED', 'STANDBY', 'STOPPED', 'FAILED'], hint: 'it is being created' },
@@ -27,12 +43,12 @@ export const ALLOWED_STATES: Readonly<
 
 /** From each state, the states it may change to; DELETED is the absence of the instance. */
 export const TRANSITIONS: Readonly<Record<InstanceState, readonly InstanceState[]>> = {
-  CREATING: ['RUNNING', 'STOPPED', 'FAILED'],
+  CREATING: ['RUNNING', 'STANDBY', 'STOPPED', 'FAILED'],
   RUNNING: ['PAUSED', 'STANDBY', 'STOPPED', 'FAILED'],
   PAUSED: ['RUNNING', 'STANDBY', 'STOPPED', 'FAILED'],
   STANDBY: ['RUNNING', 'STOPPED'],
-  STOPPED: ['RUNNING', 'FAILED'],
-  FAILED: ['RUNNING', 'STOPPED'],
+  STOPPED: ['RUNNING', 'STANDBY', 'FAILED'],
+  FAILED: ['RUNNING', 'STANDBY', 'STOPPED'],
 };
 
 /** States in which a VMM runs. */

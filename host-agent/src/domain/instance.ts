@@ -1,4 +1,4 @@
-import type { ImageId, InstanceId } from './ids.js';
+import type { ImageId, InstanceId, SnapshotId } from './ids.js';
 import type { InstanceState } from './instance-state.js';
 import type { NetworkIdentity, NetworkMode } from './network-identity.js';
 import type { DriverName } from './driver-capabilities.js';
@@ -79,9 +79,18 @@ export interface Instance {
   readonly memoryBytes: number;
   readonly network: NetworkIdentity;
   readonly forkedFrom?: InstanceId;
+  /** The snapshot it was forked from, where it was one; `forkedFrom` is then the instance that was taken of. */
+  readonly forkedFromSnapshot?: SnapshotId;
   /** ISO 8601. */
   readonly createdAt: string;
   readonly vmm?: VmmProcess;
   readonly capture?: Capture;
+  /**
+   * Its memory was captured as somebody else's, or at a moment it may go on from more than once: its own identity, fresh
+   * random bytes and the time still have to be handed to the guest when it resumes.
+   */
+  readonly identityPending?: true;
+  /** Its files are being replaced by these, which lie complete in the `next` folder: what a new daemon finishes. */
+  readonly replacing?: readonly string[];
   readonly agent?: AgentInfo;
 }

@@ -100,3 +100,18 @@ export function parseTimeout(
 ): number {
   return parseDuration(field, duration, limits, violations) || limits.default;
 }
+
+/** Which page of a list. */
+export function parsePage(
+  { pageSize, pageToken }: { readonly pageSize: number; readonly pageToken: string },
+  violations: Violations,
+): { pageSize: number; pageToken: string } {
+  if (pageSize > L.pageSize.max)
+    violations.add(
+      'page_size',
+      `must be 1 to ${String(L.pageSize.max)} (${String(L.pageSize.default)} when 0), got ${String(pageSize)}`,
+    );
+  if (pageToken.length > L.pageTokenLength || !/^[\x21-\x7e]*$/.test(pageToken))
+    violations.add('page_token', `must be a next_page_token of an earlier answer, got ${quoted(pageToken)}`);
+  return { pageSize: pageSize === 0 ? L.pageSize.default : pageSize, pageToken };
+}

@@ -51,6 +51,7 @@ export function toInstanceMessage(instance: Instance, directory: string): Instan
       tap: network.tap ?? '',
     },
     forkedFrom: instance.forkedFrom ?? '',
+    forkedFromSnapshot: instance.forkedFromSnapshot ?? '',
     createTime: new Date(instance.createdAt),
     vmmPid: instance.vmm?.pid ?? 0,
     agent: agent && { version: agent.version, bootId: agent.bootId, kernelRelease: agent.kernelRelease },

@@ -1,37 +1,24 @@
 import {
   LogSource as WireLogSource,
-  ForkInstanceRequest,
   type CreateInstanceRequest,
-  type ForkInstancesRequest,
   type ListInstancesRequest,
   type StandbyInstanceRequest,
   type StopInstanceRequest,
   type StreamLogsRequest,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
-import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type {
   CreateInstanceCommand,
-  ForkInstanceCommand,
-  ForkInstancesCommand,
   ListInstancesCommand,
   LogSource,
   StandbyInstanceCommand,
 } from '../app/commands.js';
 import type { InstanceState as State } from '../domain/instance-state.js';
-import { parseDuration, parseLabels, parseName, parseReference, parseTimeout } from './field-parsers.js';
+import { parseDuration, parseLabels, parseName, parsePage, parseReference, parseTimeout } from './field-parsers.js';
 import { instanceStateOf } from './instance-message.js';
-import { checkMailboxName, parseDeliveries } from './mailbox-request.js';
+import { checkMailboxName } from './mailbox-request.js';
 import { REQUEST_LIMITS as L } from './contract/request-limits.js';
-import { quoted, Violations } from './violations.js';
+import { collecting, type Violations } from './violations.js';
 import { parseWorkload } from './workload-request.js';
-
-/** Parses with all violations collected. @throws InvalidInput */
-function collecting<T>(parse: (violations: Violations) => T): T {
-  const violations = new Violations();
-  const parsed = parse(violations);
-  violations.check();
-  return parsed;
-}
 
 export const parseCreate = (request: CreateInstanceRequest): CreateInstanceCommand =>
   collecting((violations) => ({
@@ -43,75 +30,6 @@ export const parseCreate = (request: CreateInstanceRequest): CreateInstanceComma
     labels: parseLabels('labels', request.labels, violations),
     workload: parseWorkload('workload', request.workload, violations),
   }));
-
-export const parseFork = (request: ForkInstanceRequest): ForkInstanceCommand =>
-  collecting((violations) => forkCommand('', request, violations));
-
-export const parseForks = ({
-  fork,
-  count,
-  mailboxesByIndex,
-  allOrNothing,
-}: ForkInstancesRequest): ForkInstancesCommand =>
-  collecting((violations) => {
-    if (count < 1 || count > L.forks) violations.add('count', `must be 1 to ${String(L.forks)}, got ${String(count)}`);
-    if (mailboxesByIndex.length > 0 && mailboxesByIndex.length !== count)
-      violations.add(
-        'mailboxes_by_index',
-        `must have an entry for each of the ${String(count)} forks or none, got ${String(mailboxesByIndex.length)}`,
-      );
-    // The longest name of all is the last fork's.
-    const suffix = fork === undefined || fork.name === '' ? '' : `-${String(Math.max(count, 1) - 1)}`;
-    const common = fork ?? ForkInstanceRequest.fromPartial({});
-    const command = forkCommand('fork.', { ...common, name: `${common.name}${suffix}` }, violations);
-    const named = new Set(command.mailboxes.map(({ name }) => name));
-    return {
-      fork: { ...command, name: common.name === '' ? undefined : common.name },
-      count,
-      allOrNothing,
-      mailboxesByIndex: mailboxesByIndex.slice(0, L.forks).map(({ mailboxes }, i) => {
-        const field = `mailboxes_by_index[${String(i)}].mailboxes`;
-        const deliveries = parseDeliveries(field, mailboxes, violations);
-        if (deliveries.length + command.mailboxes.length > L.mailboxes)
-          violations.add(
-            field,
-            `must be at most ${String(L.mailboxes)} together with fork.mailboxes`,
-            'TOO_MANY_MAILBOXES',
-          );
-        for (const { name } of deliveries)
-          if (named.has(name))
-            violations.add(field, `${quoted(name)} is in fork.mailboxes already`, 'DUPLICATE_MAILBOX');
-        return deliveries;
-      }),
-    };
-  });
-
-/** @param at where the request stands in the whole one, with the dot */
-function forkCommand(at: string, request: ForkInstanceRequest, violations: Violations): ForkInstanceCommand {
-  return {
-    source: parseReference(`${at}source`, request.source, violations),
-    name: parseName(`${at}name`, request.name, violations),
-    labels: parseLabels(`${at}labels`, request.labels, violations),
-    mailboxes: parseDeliveries(`${at}mailboxes`, request.mailboxes, violations),
-    waitForNetwork: request.waitForNetwork ?? true,
-    networkTimeoutMs: parseTimeout(`${at}network_timeout`, request.networkTimeout, L.networkTimeoutMs, violations),
-    fromRunning: request.fromRunning,
-    targetState: parseTarget(`${at}target_state`, request.targetState, violations),
-    freezeWorkload: request.freezeWorkload ?? true,
-  };
-}
-
-function parseTarget(
-  field: string,
-  wire: ForkInstanceRequest['targetState'],
-  violations: Violations,
-): ForkInstanceCommand['targetState'] {
-  if (wire === InstanceState.INSTANCE_STATE_UNSPECIFIED) return undefined;
-  const state = instanceStateOf(wire);
-  if (state === 'RUNNING' || state === 'STOPPED') return state;
-  violations.add(field, `must be RUNNING or STOPPED, got ${state ?? String(wire)}`);
-  return undefined;
-}
 
 export const parseStandby = (request: StandbyInstanceRequest): StandbyInstanceCommand =>
   collecting((violations) => {
@@ -131,21 +49,11 @@ export const parseStandby = (request: StandbyInstanceRequest): StandbyInstanceCo
   });
 
 export const parseList = (request: ListInstancesRequest): ListInstancesCommand =>
-  collecting((violations) => {
-    if (request.pageSize > L.pageSize.max)
-      violations.add(
-        'page_size',
-        `must be 1 to ${String(L.pageSize.max)} (${String(L.pageSize.default)} when 0), got ${String(request.pageSize)}`,
-      );
-    if (request.pageToken.length > L.pageTokenLength || !/^[\x21-\x7e]*$/.test(request.pageToken))
-      violations.add('page_token', `must be a next_page_token of an earlier answer, got ${quoted(request.pageToken)}`);
-    return {
-      pageSize: request.pageSize === 0 ? L.pageSize.default : request.pageSize,
-      pageToken: request.pageToken,
-      states: parseStates(request.states, violations),
-      labels: parseLabels('labels', request.labels, violations),
-    };
-  });
+  collecting((violations) => ({
+    ...parsePage(request, violations),
+    states: parseStates(request.states, violations),
+    labels: parseLabels('labels', request.labels, violations),
+  }));
 
 /** Here 0 is not the default: a guest may be given no time at all. */
 export const parseStop = (request: StopInstanceRequest): { instance: string; graceMs: number } =>

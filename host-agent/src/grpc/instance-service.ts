@@ -10,17 +10,9 @@ import type { Instance } from '../domain/instance.js';
 import type { CallRunner } from './call-runner.js';
 import { errorStatus } from './error-status.js';
 import { toForkMessage, toForkOutcomeMessage } from './fork-message.js';
+import { parseFork, parseForks } from './fork-requests.js';
 import { toInstanceMessage, toMailboxMessage, toStorageMessage } from './instance-message.js';
-import {
-  parseCreate,
-  parseFork,
-  parseForks,
-  parseInstance,
-  parseList,
-  parseLogs,
-  parseStandby,
-  parseStop,
-} from './instance-requests.js';
+import { parseCreate, parseInstance, parseList, parseLogs, parseStandby, parseStop } from './instance-requests.js';
 import { toDuration } from './proto-duration.js';
 
 /** Largest piece of a log in one message; a client's default limit is 4 MiB. */

@@ -14,6 +14,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startGrpcServer } from './server.js';
 import { FakeHost } from './testing/fake-host.js';
+import { FakeSnapshots } from './testing/fake-snapshots.js';
 import { PROTO_DIRECTORY, ServedHost, settled } from './testing/serve.js';
 
 let folder: string;
@@ -29,6 +30,7 @@ function start(listen: string) {
   return startGrpcServer({
     listen,
     instances: fake,
+    snapshots: new FakeSnapshots(),
     host: fake.host,
     images: fake.images,
     protoDirectory: PROTO_DIRECTORY,
@@ -142,6 +144,7 @@ describe('reflection', () => {
       'offshoot.v1.HostService',
       'offshoot.v1.ImageService',
       'offshoot.v1.InstanceService',
+      'offshoot.v1.SnapshotService',
     ]);
   });
 

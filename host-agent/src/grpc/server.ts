@@ -3,10 +3,11 @@ import { ReflectionService } from '@grpc/reflection';
 import { HostServiceService } from '@offshoot/proto/generated/offshoot/v1/host_service.js';
 import { ImageServiceService } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { InstanceServiceService } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { SnapshotServiceService } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
 import { InvalidInput, messageOf, Unreachable } from '@offshoot/shared/errors.js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import type { HostOperations, ImageOperations, InstanceOperations } from '../app/commands.js';
+import type { HostOperations, ImageOperations, InstanceOperations, SnapshotOperations } from '../app/commands.js';
 import { CallRunner } from './call-runner.js';
 import { loadApiDescriptors, reflectionPackage } from './contract/descriptors.js';
 import { hostService } from './host-service.js';
@@ -20,9 +21,16 @@ import {
   type ApiAddress,
 } from './contract/listen-address.js';
 import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from './contract/request-limits.js';
+import { snapshotService } from './snapshot-service.js';
 import { claimSocket, type ClaimedSocket } from './unix-socket.js';
 
-const HEALTH_SERVICES = ['', 'offshoot.v1.HostService', 'offshoot.v1.ImageService', 'offshoot.v1.InstanceService'];
+const HEALTH_SERVICES = [
+  '',
+  'offshoot.v1.HostService',
+  'offshoot.v1.ImageService',
+  'offshoot.v1.InstanceService',
+  'offshoot.v1.SnapshotService',
+];
 
 const SERVER_OPTIONS: ServerOptions = {
   'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
@@ -37,6 +45,7 @@ export interface GrpcServerOptions {
   /** `unix:///PATH`, or `tcp://HOST:PORT` with a loopback address; port 0 takes a free one. */
   readonly listen: string;
   readonly instances: InstanceOperations;
+  readonly snapshots: SnapshotOperations;
   readonly host: HostOperations;
   readonly images: ImageOperations;
   /** Folder with `offshoot/v1/*.proto`, for reflection. */
@@ -66,6 +75,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const calls = new CallRunner(logger);
   const server = new Server(SERVER_OPTIONS);
   server.addService(InstanceServiceService, instanceService(options.instances, calls));
+  server.addService(SnapshotServiceService, snapshotService(options.snapshots, options.instances, calls));
   server.addService(HostServiceService, hostService(options.host, calls));
   server.addService(ImageServiceService, imageService(options.images, calls));
   new ReflectionService(reflectionPackage(loadApiDescriptors(options.protoDirectory))).addToServer(server);

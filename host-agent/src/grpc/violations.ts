@@ -26,3 +26,11 @@ export class Violations {
 export function quoted(value: string): string {
   return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
 }
+
+/** Parses with all violations collected. @throws InvalidInput */
+export function collecting<T>(parse: (violations: Violations) => T): T {
+  const violations = new Violations();
+  const parsed = parse(violations);
+  violations.check();
+  return parsed;
+}

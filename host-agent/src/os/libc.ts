@@ -35,6 +35,7 @@ const raw = {
   copyFileRange: library.func(
     'int64 copy_file_range(int in, _Inout_ int64 *inOffset, int out, _Inout_ int64 *outOffset, uint64 length, unsigned int flags)',
   ),
+  utimensat: library.func('int utimensat(int directory, str path, const void *times, int flags)'),
   socket: library.func('int socket(int domain, int type, int protocol)'),
   bind: library.func('int bind(int fd, const void *address, uint32 length)'),
   listen: library.func('int listen(int fd, int backlog)'),
@@ -96,17 +97,53 @@ export const LOCK_NB = 4;
 export const LOCK_UN = 8;
 export const flock = (fd: number, operation: number): number => check('flock', raw.flock(fd, operation) as number);
 
-/** Copies at most `length` bytes between files without passing them through this process; returns how many. */
-export const copyFileRange = (
+/**
+ * Copies at most `length` bytes between files without passing them through this process, on a thread of the pool.
+ * @returns how many; undefined when the call failed: the error number belongs to the thread that made it and cannot be
+ *   asked here. Who copies the stretch by reading and writing learns what is wrong with it.
+ */
+export function copyFileRange(
   input: number,
   inputOffset: number,
   output: number,
   outputOffset: number,
   length: number,
-): number => {
-  const copied = raw.copyFileRange(input, [inputOffset], output, [outputOffset], length, 0) as number | bigint;
-  return check('copy_file_range', Number(copied));
-};
+): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    raw.copyFileRange.async(
+      input,
+      [inputOffset],
+      output,
+      [outputOffset],
+      length,
+      0,
+      (error: Error | null, result: number | bigint) => {
+        if (error === null) resolve(Number(result) === -1 ? undefined : Number(result));
+        else reject(error);
+      },
+    );
+  });
+}
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const NANOSECONDS = 1_000_000_000n;
+
+/**
+ * Sets access and modification time, of a link itself and not of what it leads to. Node's own calls take seconds as a
+ * floating-point number, which is off by up to 240 ns in this century.
+ * @param atimeNs since the epoch, as `stat` with `bigint` gives it
+ */
+export function setFileTimes(path: string, atimeNs: bigint, mtimeNs: bigint): void {
+  // Two `struct timespec`: seconds, and nanoseconds that are never negative.
+  const times = new BigInt64Array(4);
+  for (const [index, time] of [atimeNs, mtimeNs].entries()) {
+    const nanoseconds = ((time % NANOSECONDS) + NANOSECONDS) % NANOSECONDS;
+    times[index * 2] = (time - nanoseconds) / NANOSECONDS;
+    times[index * 2 + 1] = nanoseconds;
+  }
+  check('utimensat', raw.utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) as number);
+}
 
 export const AF_INET = 2;
 export const SOCK_DGRAM = 2;

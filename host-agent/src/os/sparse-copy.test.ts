@@ -1,7 +1,9 @@
-import { chmod, mkdtemp, open, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import { truncateSync } from 'node:fs';
+import { chmod, mkdtemp, open, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { setFileTimes } from './libc.js';
 import { copyExtents, sparseCopy } from './sparse-copy.js';
 
 const MIB = 1024 * 1024;
@@ -61,12 +63,46 @@ describe.each([
     await expect(stat(destination)).rejects.toThrow('ENOENT');
   });
 
-  it('keeps mode and, unless the filesystem clones, modification time', async () => {
+  it('tells what it took: nothing when the blocks are shared, else the data', async () => {
+    await writeSparse();
+    const { reflinked, copiedBytes } = await copy(source, destination);
+    if (copy === copyExtents) expect(reflinked).toBe(false);
+    if (reflinked) expect(copiedBytes).toBe(0);
+    else {
+      // Three pieces of five bytes, each in a block or huge page of its own.
+      expect(copiedBytes).toBeGreaterThanOrEqual(15);
+      expect(copiedBytes).toBeLessThan(MIB);
+    }
+  });
+
+  it('keeps mode and, to the nanosecond, modification time', async () => {
     await writeSparse();
     await chmod(source, 0o640);
-    await utimes(source, 1_000_000, 1_000_000);
-    await copyExtents(source, destination);
-    const { mode, mtimeMs } = await stat(destination);
-    expect([mode & 0o7777, mtimeMs]).toEqual([0o640, 1_000_000_000]);
+    setFileTimes(source, 0n, 1_700_000_000_123_456_789n);
+    await copy(source, destination);
+    const { mode, mtimeNs } = await stat(destination, { bigint: true });
+    expect([mode & 0o7777n, mtimeNs]).toEqual([0o640n, 1_700_000_000_123_456_789n]);
+  });
+});
+
+describe('a sparse copy of extents', () => {
+  it('fails, and leaves nothing, when the file becomes shorter under it', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'sparse-copy-'));
+    try {
+      const source = join(directory, 'source');
+      await writeFile(source, Buffer.alloc(20 * MIB, 1));
+      const { signal } = new AbortController();
+      let asked = 0;
+      signal.throwIfAborted = () => {
+        if (++asked === 3) truncateSync(source, MIB);
+      };
+      await expect(copyExtents(source, join(directory, 'destination'), signal)).rejects.toMatchObject({
+        kind: 'Corrupt',
+        reason: 'FILE_CHANGED',
+      });
+      expect(await readdir(directory)).toEqual(['source']);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
   });
 });

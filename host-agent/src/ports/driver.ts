@@ -152,6 +152,11 @@ export interface HypervisorDriver {
   /** Starts a VMM on a capture, loaded and paused. @throws InvalidState when version, machine type, CPU model or accelerator differ from the capture's */
   restore(spec: RestoreSpec, signal?: AbortSignal): Promise<{ vm: Vm; timings: RestoreTimings }>;
   /**
+   * Whether {@link restore} would take this capture, as far as that can be known without a VMM.
+   * @throws InvalidState, Corrupt as that would
+   */
+  assertLoadable(capture: Capture, stateFile: string, signal?: AbortSignal): Promise<void>;
+  /**
    * Takes a VMM over after a restart of the daemon; undefined when it is gone. When `process` was being replaced, that is
    * finished or undone first: the VM's {@link Vm.process} may be another one, which belongs into its record, and the VM may
    * be paused.

@@ -27,6 +27,18 @@ export interface InstanceFiles {
   copyWorkload(source: CapturePaths, destination: CapturePaths): Promise<void>;
   /** A memory file under the same inode in another folder: shares the page cache and outlives the first name. */
   shareMemory(memoryFile: string, other: CapturePaths): Promise<void>;
+  /** The memory and device state of one moment under the same inodes in another folder, with what is known of its mailboxes. */
+  shareCapture(source: CapturePaths, destination: CapturePaths): Promise<void>;
+  /** An empty folder for files that are to take the place of the instance's own. */
+  createNext(id: InstanceId): Promise<CapturePaths>;
+  removeNext(id: InstanceId): Promise<void>;
+  /** Names of the files in it. */
+  namesOfNext(id: InstanceId): Promise<readonly string[]>;
+  /**
+   * Makes these files the instance's own and removes all others of a moment; record, logs and sockets stay. Can be begun again
+   * wherever it was cut short.
+   */
+  replaceByNext(id: InstanceId, names: readonly string[]): Promise<void>;
   /** Puts the memory a private clone was captured to in the place of its base. */
   adoptNextMemory(id: InstanceId): Promise<void>;
   /** Removes the memory and what else belongs to a moment of it; the disk stays. */

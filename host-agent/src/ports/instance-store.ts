@@ -18,7 +18,8 @@ export interface InstanceStore {
   update(instance: Instance): void;
   delete(id: InstanceId): void;
   byId(id: InstanceId): Instance | undefined;
-  hasName(name: string): boolean;
+  /** @throws AlreadyExists */
+  assertNameFree(name: string): void;
   /** By id, then name, then unambiguous id prefix of at least 6 characters. @throws NotFound, or InvalidInput for an ambiguous prefix */
   resolve(reference: string): Instance;
   /** In order of creation. */

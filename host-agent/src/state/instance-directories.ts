@@ -1,17 +1,16 @@
-import { randomUUID } from 'node:crypto';
-import { copyFile, link, mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { errnoOf } from '@offshoot/shared/errors.js';
+import { copyFile, link, mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import type { CapturePaths, StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
+import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
 import { storageUse } from './storage-use.js';
 
-/** A folder under this prefix is being removed. */
-const TRASH = '.trash-';
+/** Folder of files that were to replace an instance's own. By the sweep, what was to be finished is. */
+const NEXT = 'next';
 
 /** Instances as folders under `instances/`, each with a record that describes it. */
 export class InstanceDirectories implements InstanceFiles {
@@ -24,8 +23,8 @@ export class InstanceDirectories implements InstanceFiles {
     await this.save(instance, { durable: false });
   }
 
-  async exists(id: InstanceId): Promise<boolean> {
-    return (await unlessMissing(stat(this.paths.instance(id).root)))?.isDirectory() ?? false;
+  exists(id: InstanceId): Promise<boolean> {
+    return isFolder(this.paths.instance(id).root);
   }
 
   async save(instance: Instance, options: { durable: boolean }): Promise<void> {
@@ -33,14 +32,7 @@ export class InstanceDirectories implements InstanceFiles {
   }
 
   async remove(id: InstanceId): Promise<void> {
-    const trash = join(this.paths.instances, `${TRASH}${id}-${randomUUID()}`);
-    try {
-      await rename(this.paths.instance(id).root, trash);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return;
-      throw error;
-    }
-    await rm(trash, { recursive: true, force: true });
+    await removeFolder(this.paths.instance(id).root);
   }
 
   async saveWorkload(id: InstanceId, workload: WorkloadSpec): Promise<void> {
@@ -64,6 +56,36 @@ export class InstanceDirectories implements InstanceFiles {
     await link(memoryFile, other.memory);
   }
 
+  async shareCapture(source: CapturePaths, destination: CapturePaths): Promise<void> {
+    await link(source.memory, destination.memory);
+    await link(source.deviceState, destination.deviceState);
+    await unlessMissing(link(source.mailboxIndex, destination.mailboxIndex));
+  }
+
+  async createNext(id: InstanceId): Promise<CapturePaths> {
+    await this.removeNext(id);
+    const { next } = this.paths.instance(id);
+    await mkdir(next.root, { mode: 0o700 });
+    return next;
+  }
+
+  async removeNext(id: InstanceId): Promise<void> {
+    await rm(this.paths.instance(id).next.root, { recursive: true, force: true });
+  }
+
+  async namesOfNext(id: InstanceId): Promise<readonly string[]> {
+    return (await readdir(this.paths.instance(id).next.root)).sort();
+  }
+
+  async replaceByNext(id: InstanceId, names: readonly string[]): Promise<void> {
+    const { root, next, record } = this.paths.instance(id);
+    for (const name of names) await unlessMissing(rename(join(next.root, name), join(root, name)));
+    for (const entry of await readdir(root, { withFileTypes: true }))
+      if (entry.isFile() && entry.name !== basename(record) && !names.includes(entry.name))
+        await rm(join(root, entry.name), { force: true });
+    await this.removeNext(id);
+  }
+
   async adoptNextMemory(id: InstanceId): Promise<void> {
     const paths = this.paths.instance(id);
     await rename(paths.nextMemory, paths.memory);
@@ -84,9 +106,8 @@ export class InstanceDirectories implements InstanceFiles {
     await rm(paths.root, { recursive: true, force: true });
   }
 
-  async stampOf(path: string): Promise<FileStamp> {
-    const { size, mtimeNs, ino } = await stat(path, { bigint: true });
-    return { size: Number(size), mtimeNs: String(mtimeNs), inode: String(ino) };
+  stampOf(path: string): Promise<FileStamp> {
+    return stampOf(path);
   }
 
   async use(id: InstanceId): Promise<StorageUse> {
@@ -100,7 +121,7 @@ export class InstanceDirectories implements InstanceFiles {
       const directory = join(this.paths.instances, name);
       if (known.has(name)) {
         for (const file of await readdir(directory))
-          if (file.endsWith('.tmp')) await rm(join(directory, file), { force: true });
+          if (file.endsWith('.tmp') || file === NEXT) await rm(join(directory, file), { recursive: true, force: true });
         continue;
       }
       await rm(directory, { recursive: true, force: true });
@@ -113,12 +134,3 @@ export class InstanceDirectories implements InstanceFiles {
 type StoredWorkload = Omit<WorkloadSpec, 'files'> & {
   readonly files: readonly { readonly path: string; readonly mode: number; readonly content: string }[];
 };
-
-async function unlessMissing<Value>(work: Promise<Value>): Promise<Value | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}

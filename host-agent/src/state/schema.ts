@@ -10,6 +10,11 @@ const MIGRATIONS: readonly string[] = [
      slot   INTEGER NOT NULL UNIQUE,
      record TEXT NOT NULL
    ) STRICT`,
+  `CREATE TABLE snapshots (
+     id     TEXT PRIMARY KEY,
+     name   TEXT NOT NULL UNIQUE,
+     record TEXT NOT NULL
+   ) STRICT`,
 ];
 
 /** Brings the database to this version's schema. @throws Corrupt when a newer version wrote it */

@@ -14,7 +14,12 @@ export class SqliteInstanceStore implements InstanceStore {
   constructor(database: Database.Database) {
     this.records = new SqliteRecords<Instance>(
       database,
-      { table: 'instances', noun: 'instance' },
+      {
+        table: 'instances',
+        noun: 'instance',
+        nameTaken: 'INSTANCE_NAME_TAKEN',
+        notFound: 'INSTANCE_NOT_FOUND',
+      },
       { state: ({ state }) => state, slot: ({ network }) => network.slot },
     );
     this.countByState = database.prepare('SELECT state, count(*) AS count FROM instances GROUP BY state');
@@ -37,8 +42,8 @@ export class SqliteInstanceStore implements InstanceStore {
     return this.records.byId(id);
   }
 
-  hasName(name: string): boolean {
-    return this.records.hasName(name);
+  assertNameFree(name: string): void {
+    this.records.assertNameFree(name);
   }
 
   resolve(reference: string): Instance {

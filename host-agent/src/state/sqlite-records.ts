@@ -16,8 +16,11 @@ interface NamedRecord {
 /** What the records of a table are called in errors. */
 export interface RecordKind {
   readonly table: string;
-  /** "instance": also the field of a request that names one, and the beginning of the reasons. */
+  /** "instance": also the field of a request that names one. */
   readonly noun: string;
+  /** Reasons of errors. */
+  readonly nameTaken: string;
+  readonly notFound: string;
 }
 
 /**
@@ -58,13 +61,23 @@ export class SqliteRecords<Thing extends NamedRecord> {
     try {
       this.statements.insert.run(this.row(thing));
     } catch (error) {
-      if (errnoOf(error) !== 'SQLITE_CONSTRAINT_UNIQUE' || !this.hasName(thing.name)) throw error;
-      const { noun } = this.kind;
-      throw new AlreadyExists(
-        `there is ${article(noun)} ${noun} named ${thing.name}: choose another name, or delete that one`,
-        { reason: `${noun.toUpperCase()}_NAME_TAKEN`, metadata: { name: thing.name }, cause: error },
-      );
+      if (errnoOf(error) === 'SQLITE_CONSTRAINT_UNIQUE') this.assertNameFree(thing.name, error);
+      throw error;
     }
+  }
+
+  /** @throws AlreadyExists */
+  assertNameFree(name: string, cause?: unknown): void {
+    if (this.statements.byName.get(name) === undefined) return;
+    const { noun, nameTaken } = this.kind;
+    throw new AlreadyExists(
+      `there is ${article(noun)} ${noun} named ${name}: choose another name, or delete that one`,
+      {
+        reason: nameTaken,
+        metadata: { name },
+        cause,
+      },
+    );
   }
 
   /** Replaces the row with the same id. */
@@ -79,10 +92,6 @@ export class SqliteRecords<Thing extends NamedRecord> {
 
   byId(id: Thing['id']): Thing | undefined {
     return this.parse(this.statements.byId.get(id));
-  }
-
-  hasName(name: string): boolean {
-    return this.statements.byName.get(name) !== undefined;
   }
 
   /** By id, then name, then unambiguous id prefix of at least 6 characters. @throws NotFound, or InvalidInput for an ambiguous prefix */
@@ -127,9 +136,9 @@ export class SqliteRecords<Thing extends NamedRecord> {
   }
 
   private notFound(reference: string): NotFound {
-    const { noun } = this.kind;
+    const { noun, notFound } = this.kind;
     return new NotFound(`no ${noun} has the id or name ${JSON.stringify(reference)}`, {
-      reason: `${noun.toUpperCase()}_NOT_FOUND`,
+      reason: notFound,
       metadata: { [noun]: reference },
     });
   }

@@ -13,7 +13,7 @@ export class StateDirectory implements Disposable {
 
   /** Makes what is missing and takes the lock. @throws Conflict when another daemon has it */
   static async open(paths: StatePaths): Promise<StateDirectory> {
-    for (const directory of [paths.root, paths.instances, paths.images])
+    for (const directory of [paths.root, paths.instances, paths.snapshots, paths.images])
       await mkdir(directory, { recursive: true, mode: 0o700 });
     const descriptor = openSync(paths.lockFile, 'a', 0o600);
     try {

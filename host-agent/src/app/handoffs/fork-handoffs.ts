@@ -20,7 +20,10 @@ export class ForkHandoffs implements Disposable {
   private readonly mailboxes: MailboxHandoff;
   private readonly list: readonly ResumeHandoff[];
 
-  constructor(context: Context, command: ForkInstanceCommand) {
+  constructor(
+    context: Context,
+    command: Pick<ForkInstanceCommand, 'waitForNetwork' | 'networkTimeoutMs' | 'mailboxes'>,
+  ) {
     this.network = new NetworkHandoff(context, { wait: command.waitForNetwork, timeoutMs: command.networkTimeoutMs });
     this.mailboxes = new MailboxHandoff(context, command.mailboxes);
     // Network first: the others' acknowledgements travel over it.

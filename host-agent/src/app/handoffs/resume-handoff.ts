@@ -5,7 +5,7 @@ import type { GuestLink } from '../../ports/guest-link.js';
 
 /** What a hand-off may look at before the fork exists. */
 export interface ForkSource {
-  readonly instance: Instance;
+  readonly instance: Pick<Instance, 'id' | 'name'>;
   readonly capture: Capture;
   /** Where the capture lies. */
   readonly files: CapturePaths;

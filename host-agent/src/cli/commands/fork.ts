@@ -1,106 +1,48 @@
-import type { Duration } from '@offshoot/proto/generated/google/protobuf/duration.js';
-import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
-import { ForkInstanceRequest, ForkInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
-import { readDeliveries, type DeliveryOptions } from '../deliveries.js';
-import { formatDuration, printable } from '../format-values.js';
-import { forkMany } from './fork-many.js';
-import { collect, collectPairs, parseWhole, parseSeconds } from '../option-values.js';
+import {
+  ForkInstanceRequest,
+  ForkInstanceResponse,
+  ForkInstancesRequest,
+  ForkInstancesResponse,
+} from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { addForkOptions, readForkOptions, type ForkOptions } from '../fork-options.js';
+import { describeFork, reportForks } from '../fork-report.js';
 import { protoJson } from '../proto-json.js';
-import { table } from '../tables.js';
 import type { Define } from './define.js';
 
-interface ForkOptions extends DeliveryOptions {
-  readonly name?: string;
-  readonly label?: Record<string, string>;
-  readonly waitNetwork: boolean;
-  readonly networkTimeout?: Duration;
+interface ForkInstanceOptions extends ForkOptions {
   readonly fromRunning: boolean;
-  readonly stopped: boolean;
   readonly freeze: boolean;
-  readonly count?: number;
-  readonly allOrNothing: boolean;
 }
-
-const PHASES = ['clone', 'spawn', 'load', 'patch', 'resume', 'network', 'ack', 'total'] as const;
 
 export const defineFork: Define = (program, run) => {
-  program
-    .command('fork')
-    .description('make a new instance from a parked, stopped or running one')
-    .argument('<source>', 'id, name, or beginning of an id')
-    .option('--name <name>', 'name of the fork; made up when left out')
-    .option('--label <key=value>', 'label; may be repeated', collectPairs)
-    .option('--mailbox <name=json|name=@file>', 'payload for a mailbox; may be repeated', collect)
-    .option('--mailbox-token <name=token>', "a mailbox's token; may be repeated", collectPairs)
-    .option('--no-wait-ack', 'do not wait until the guest acknowledges its payloads')
-    .option('--ack-timeout <seconds>', 'how long to wait for that, up to 30 (default 5)', parseSeconds)
-    .option('--keep-on-ack-timeout', 'keep the fork when no acknowledgement comes in time')
-    .option('--no-wait-network', 'do not wait until the guest has its own address')
-    .option('--network-timeout <seconds>', 'how long to wait for that, up to 30 (default 10)', parseSeconds)
-    .option('--from-running', 'fork a running source too; it is paused for the capture and goes on', false)
-    .option('--stopped', 'clone the disk only, and leave the fork stopped', false)
-    .option('--no-freeze', "do not freeze a running source's workload for the capture")
-    .option('--count <n>', 'so many forks of one moment, up to 256; their names end in -0, -1 ...', parseWhole)
-    .option('--all-or-nothing', 'with --count: remove all when one fails', false)
-    .action((source: string, options: ForkOptions) =>
-      run(async (context) => {
-        const request: ForkInstanceRequest = {
-          source,
-          name: options.name ?? '',
-          labels: options.label ?? {},
-          mailboxes: await readDeliveries(options),
-          waitForNetwork: options.waitNetwork,
-          networkTimeout: options.networkTimeout,
-          fromRunning: options.fromRunning,
-          targetState: options.stopped
-            ? InstanceState.INSTANCE_STATE_STOPPED
-            : InstanceState.INSTANCE_STATE_UNSPECIFIED,
-          freezeWorkload: options.freeze,
-        };
-        if (options.count !== undefined) {
-          await forkMany(context, {
-            fork: request,
-            count: options.count,
-            mailboxesByIndex: [],
-            allOrNothing: options.allOrNothing,
-          });
-          return;
-        }
-        const { instances } = context.client;
-        const response = await context.client.unary<ForkInstanceRequest, ForkInstanceResponse>(
-          instances.forkInstance.bind(instances),
-          request,
+  addForkOptions(
+    program
+      .command('fork')
+      .description('make a new instance from a parked, stopped or running one')
+      .argument('<source>', 'id, name, or beginning of an id')
+      .option('--from-running', 'fork a running source too; it is paused for the capture and goes on', false)
+      .option('--no-freeze', "do not freeze a running source's workload for the capture"),
+  ).action((source: string, options: ForkInstanceOptions) =>
+    run(async (context) => {
+      const { client } = context;
+      const { fromRunning, freeze, count, allOrNothing } = options;
+      const fork = { ...(await readForkOptions(options)), source, fromRunning, freezeWorkload: freeze };
+      if (count !== undefined) {
+        const outcomes = client.stream<ForkInstancesRequest, ForkInstancesResponse>(
+          client.instances.forkInstances.bind(client.instances),
+          { fork, count, mailboxesByIndex: [], allOrNothing },
         );
-        await context.print({
-          json: () => protoJson('ForkInstanceResponse', ForkInstanceResponse, response),
-          text: () => describe(response),
-        });
-      }),
-    );
+        await reportForks(context, outcomes, count);
+        return;
+      }
+      const response = await client.unary<ForkInstanceRequest, ForkInstanceResponse>(
+        client.instances.forkInstance.bind(client.instances),
+        fork,
+      );
+      await context.print({
+        json: () => protoJson('ForkInstanceResponse', ForkInstanceResponse, response),
+        text: () => describeFork(response),
+      });
+    }),
+  );
 };
-
-/** For people: who runs where, what the guest said, where the time went. */
-export function describe({ instance, acks, timings }: ForkInstanceResponse): string {
-  const lines = [headline(instance)];
-  for (const { mailbox, stage, detail, latency } of acks)
-    lines.push(
-      stage === ''
-        ? `${mailbox}: not acknowledged in time`
-        : printable(`${mailbox}: ${stage} after ${formatDuration(latency)}${detail === '' ? '' : `: ${detail}`}`),
-    );
-  if (timings?.sourcePause !== undefined)
-    lines.push(`the source stood still for ${formatDuration(timings.sourcePause)}`);
-  if (timings !== undefined)
-    lines.push(
-      table(
-        PHASES.map((phase) => phase.toUpperCase()),
-        [PHASES.map((phase) => formatDuration(timings[phase]))],
-      ),
-    );
-  return lines.join('\n');
-}
-
-const headline = (instance: ForkInstanceResponse['instance']): string =>
-  instance?.state === InstanceState.INSTANCE_STATE_STOPPED
-    ? `${instance.name} is stopped`
-    : `${instance?.name ?? ''} runs at ${instance?.network?.ipv4 ?? ''}`;

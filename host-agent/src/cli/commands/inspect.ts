@@ -1,13 +1,9 @@
-import {
-  MailboxState,
-  type Instance,
-  type InstanceStorage,
-  type Mailbox,
-} from '@offshoot/proto/generated/offshoot/v1/instance.js';
+import type { Instance, InstanceStorage } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { GetInstanceRequest, GetInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { formatBytes, formatMap, formatState } from '../format-values.js';
+import { describeMailboxes } from '../mailbox-table.js';
 import { protoJson } from '../proto-json.js';
-import { facts, table } from '../tables.js';
+import { facts } from '../tables.js';
 import type { Define } from './define.js';
 
 export const defineInspect: Define = (program, run) => {
@@ -27,7 +23,7 @@ export const defineInspect: Define = (program, run) => {
           text: () =>
             [
               ...(response.instance === undefined ? [] : [describe(response.instance, response.storage)]),
-              response.mailboxes.length === 0 ? 'No mailboxes.' : describeMailboxes(response.mailboxes),
+              describeMailboxes(response.mailboxes),
             ].join('\n\n'),
         });
       }),
@@ -53,6 +49,7 @@ const describe = (instance: Instance, storage: InstanceStorage | undefined): str
     ['MAC', instance.network?.mac ?? ''],
     ['TAP', instance.network?.tap ?? ''],
     ['Forked from', instance.forkedFrom],
+    ['Of snapshot', instance.forkedFromSnapshot],
     ['Created', instance.createTime?.toISOString() ?? ''],
     ['VMM pid', instance.vmmPid === 0 ? '' : String(instance.vmmPid)],
     ['Agent', instance.agent?.version ?? ''],
@@ -63,16 +60,3 @@ const describe = (instance: Instance, storage: InstanceStorage | undefined): str
     ],
     ['Directory', instance.directory],
   ]);
-
-const describeMailboxes = (mailboxes: readonly Mailbox[]): string =>
-  table(
-    ['MAILBOX', 'STATE', 'TOKEN', 'CAPACITY', 'GENERATION', 'FOUND BY'],
-    mailboxes.map((mailbox) => [
-      mailbox.name,
-      MailboxState[mailbox.state].replace('MAILBOX_STATE_', '').toLowerCase(),
-      mailbox.tokenFingerprint,
-      `${String(mailbox.capacityBytes)} B`,
-      mailbox.generation === undefined ? '' : String(mailbox.generation),
-      mailbox.registered ? 'registration' : 'scan',
-    ]),
-  );

@@ -2,7 +2,7 @@ import { open, rm } from 'node:fs/promises';
 import { AlreadyExists, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import { DRIVER_CAPABILITIES, type DriverCapabilities } from '../../domain/driver-capabilities.js';
-import type { VmmProcess } from '../../domain/instance.js';
+import type { Capture, VmmProcess } from '../../domain/instance.js';
 import { identifyFile, type FileIdentity } from '../../os/file-mappings.js';
 import { isAlive, killProcess } from '../../os/process-identity.js';
 import type {
@@ -120,6 +120,13 @@ export class QemuDriver implements HypervisorDriver {
         throw error;
       }
     });
+  }
+
+  async assertLoadable(capture: Capture, stateFile: string, signal?: AbortSignal): Promise<void> {
+    const { facts } = await this.usable(signal);
+    checkSameMachine(capture, facts);
+    await using state = await open(stateFile, 'r');
+    await checkState(state, stateFile, capture.stateSha256);
   }
 
   async adopt(recorded: VmmProcess, spec: Omit<MachineSpec, 'nic'>, signal?: AbortSignal): Promise<Vm | undefined> {

@@ -19,6 +19,7 @@ const API_FILES = [
   'offshoot/v1/host_service.proto',
   'offshoot/v1/image_service.proto',
   'offshoot/v1/instance_service.proto',
+  'offshoot/v1/snapshot_service.proto',
   healthProtoPath,
 ];
 

@@ -7,6 +7,7 @@ import { InstanceServiceClient } from '@offshoot/proto/generated/offshoot/v1/ins
 import { pino } from 'pino';
 import { startGrpcServer, type GrpcServer } from '../server.js';
 import { FakeHost } from './fake-host.js';
+import { FakeSnapshots } from './fake-snapshots.js';
 
 export const PROTO_DIRECTORY = fileURLToPath(new URL('../../../../proto/', import.meta.url));
 
@@ -29,6 +30,7 @@ export class ServedHost implements AsyncDisposable {
     const server = await startGrpcServer({
       listen: `unix://${folder}/api.sock`,
       instances: fake,
+      snapshots: new FakeSnapshots(),
       host: fake.host,
       images: fake.images,
       protoDirectory: PROTO_DIRECTORY,

@@ -70,6 +70,8 @@ export interface Instance {
     | undefined;
   /** Folder on the host with everything of the instance. */
   directory: string;
+  /** Id of the snapshot it was forked from, where it was one; forked_from is then the instance that was taken of. */
+  forkedFromSnapshot: string;
 }
 
 export interface Instance_LabelsEntry {
@@ -150,6 +152,7 @@ function createBaseInstance(): Instance {
     vmmPid: 0,
     agent: undefined,
     directory: "",
+    forkedFromSnapshot: "",
   };
 }
 
@@ -202,6 +205,9 @@ export const Instance: MessageFns<Instance> = {
     }
     if (message.directory !== "") {
       writer.uint32(122).string(message.directory);
+    }
+    if (message.forkedFromSnapshot !== "") {
+      writer.uint32(130).string(message.forkedFromSnapshot);
     }
     return writer;
   },
@@ -342,6 +348,14 @@ export const Instance: MessageFns<Instance> = {
             message.directory = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.forkedFromSnapshot = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -388,6 +402,7 @@ export const Instance: MessageFns<Instance> = {
       ? GuestAgentInfo.fromPartial(object.agent)
       : undefined;
     message.directory = object.directory ?? "";
+    message.forkedFromSnapshot = object.forkedFromSnapshot ?? "";
     return message;
   },
 };

@@ -278,7 +278,10 @@ export interface ForkInstanceRequest {
     | undefined;
   /** Fork a running or paused source too: it is paused for the capture, and goes on whatever becomes of the fork. */
   fromRunning: boolean;
-  /** RUNNING or STOPPED. When unspecified: STOPPED for a stopped source, RUNNING otherwise. A fork with mailboxes runs. */
+  /**
+   * RUNNING, STANDBY or STOPPED. When unspecified: STOPPED for a stopped source, RUNNING otherwise. A fork that is to be
+   * STANDBY gets its identity when it is restored; one with mailboxes runs.
+   */
   targetState: InstanceState;
   /** Of a running source: freeze its workload for the capture, as in StandbyInstanceRequest; true when unset. */
   freezeWorkload?: boolean | undefined;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { mintInstanceId } from '../domain/ids.js';
-import { InstanceLocks } from './instance-locks.js';
+import { Locks } from './locks.js';
 
 const never = new AbortController().signal;
 const settled = async (promise: Promise<unknown>): Promise<boolean> =>
@@ -14,7 +14,7 @@ const settled = async (promise: Promise<unknown>): Promise<boolean> =>
 
 describe('the lock of an instance', () => {
   it('is shared by forks and held alone by what changes the instance', async () => {
-    const locks = new InstanceLocks();
+    const locks = new Locks();
     const id = mintInstanceId();
     const forks = [await locks.shared(id, never), await locks.shared(id, never)];
     const deletion = locks.exclusive(id, never);
@@ -30,14 +30,14 @@ describe('the lock of an instance', () => {
   });
 
   it('is another for each instance', async () => {
-    const locks = new InstanceLocks();
+    const locks = new Locks();
     using one = await locks.exclusive(mintInstanceId(), never);
     using two = await locks.exclusive(mintInstanceId(), never);
     expect([one, two]).toHaveLength(2);
   });
 
   it('can be waited for no longer than the caller wants, and is not lost by that', async () => {
-    const locks = new InstanceLocks();
+    const locks = new Locks();
     const id = mintInstanceId();
     const held = await locks.exclusive(id, never);
     const caller = new AbortController();

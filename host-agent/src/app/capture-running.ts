@@ -1,0 +1,72 @@
+import { assertAllowed, type InstanceCall } from '../domain/instance-state.js';
+import type { InstanceId } from '../domain/ids.js';
+import type { Capture, Instance } from '../domain/instance.js';
+import type { CapturePaths } from '../paths.js';
+import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
+import { agentReady, captureRecord } from './capture-record.js';
+import type { Context } from './context.js';
+import { assertCapability, usableDriver } from './drivers.js';
+import { HeldGuest } from './held-guest.js';
+import { changed, save } from './instance-record.js';
+import { runningVm, type RunningInstance } from './running-instances.js';
+
+/** A moment of an instance that went on. */
+export interface RunningCapture {
+  readonly source: Instance;
+  readonly capture: Capture;
+  /** How long a running source stood still, in milliseconds; undefined for one that was paused. */
+  readonly sourcePauseMs: number | undefined;
+}
+
+/**
+ * Captures a running or paused instance into an empty folder; the instance is again as it was on every path. What is in the
+ * folder after a failure is the caller's to remove.
+ */
+export async function captureRunning(
+  context: Context,
+  id: InstanceId,
+  call: InstanceCall,
+  files: CapturePaths,
+  freezeWorkload: boolean,
+  signal: AbortSignal,
+): Promise<RunningCapture> {
+  using _lock = await context.locks.exclusive(id, signal);
+  const source = context.store.resolve(id);
+  assertAllowed(call, source.name, source.state);
+  assertCapability(source.driver, 'snapshot');
+  await usableDriver(context, source.driver, signal);
+  const running = runningVm(context.running, source);
+  if (source.state === 'RUNNING') await agentReady(running, source, signal);
+
+  const target = { stateFile: files.deviceState, memoryFile: files.memory };
+  const paths = context.paths.instance(id);
+  // Disks and memory belong to one instant.
+  const whilePaused = (): Promise<void> => context.disks.clone(paths.disk, files.disk, signal);
+  await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
+  const result = await snapshot(context, source, running, target, { whilePaused }, signal);
+  held.assertHeld(result.pauseMs);
+  if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
+  await context.files.copyWorkload(paths, files);
+  const capture = await captureRecord(context, source, running, result, files);
+  return { source, capture, sourcePauseMs: source.state === 'RUNNING' ? result.pauseMs : undefined };
+}
+
+/**
+ * Captures the VM and keeps its record true: the first capture of a VM booted here leaves its memory file as the base and
+ * moves the VM to another VMM, also where the capture's own files fail after that.
+ */
+async function snapshot(
+  context: Context,
+  source: Instance,
+  { vm }: RunningInstance,
+  target: CaptureTarget,
+  options: CaptureOptions,
+  signal: AbortSignal,
+): Promise<CaptureResult> {
+  try {
+    return (await vm.snapshot(target, options, signal)).capture;
+  } finally {
+    if (vm.process.pid !== source.vmm?.pid)
+      await save(context, changed(source, source.state, { vmm: vm.process }), { durable: false });
+  }
+}

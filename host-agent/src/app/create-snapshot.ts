@@ -1,0 +1,98 @@
+import { mintSnapshotId, type InstanceId } from '../domain/ids.js';
+import { LIVE_STATES, assertAllowed } from '../domain/instance-state.js';
+import type { Capture, Instance } from '../domain/instance.js';
+import type { Snapshot } from '../domain/snapshot.js';
+import { assertFreeBytes } from '../os/disk-space.js';
+import type { CapturePaths } from '../paths.js';
+import { captureFor } from './capture-fitness.js';
+import { captureRunning } from './capture-running.js';
+import type { CreateSnapshotCommand, CreatedSnapshot } from './commands.js';
+import type { Context } from './context.js';
+import { successorMemory } from './fork-booking.js';
+import { UndoStack } from './undo-stack.js';
+
+/** Room for device state, the disk's data and records, in bytes. */
+const SNAPSHOT_MARGIN_BYTES = 64 * 2 ** 20;
+
+/**
+ * Keeps one moment of an instance, which goes on as it was. Nobody sees the snapshot before it is complete; on failure and
+ * cancellation, also while it is being made durable, nothing of it is left.
+ */
+export async function createSnapshot(
+  context: Context,
+  command: CreateSnapshotCommand,
+  signal: AbortSignal,
+): Promise<CreatedSnapshot> {
+  const { snapshots, snapshotFiles, sealer } = context;
+  const instance = context.store.resolve(command.instance);
+  assertAllowed('snapshot', instance.name, instance.state);
+  if (command.name !== undefined) snapshots.assertNameFree(command.name);
+  // A private clone's memory becomes a file of its own, of what it holds that is not zero.
+  const memory = LIVE_STATES.includes(instance.state) ? instance.memoryBytes : 0;
+  await assertFreeBytes(context.paths.root, memory + SNAPSHOT_MARGIN_BYTES, 'this snapshot');
+
+  using _memory = context.memory.book(successorMemory(instance), 'this snapshot');
+
+  await using undo = new UndoStack(context.logger);
+  const id = mintSnapshotId();
+  undo.push('remove folder', () => snapshotFiles.remove(id));
+  const staged = await snapshotFiles.stage(id);
+  const { source, capture, sourcePauseMs } = await captureInto(context, instance.id, staged, command, signal);
+  const { imageId, driver, vcpus, memoryBytes, agent } = source;
+  const snapshot: Snapshot = {
+    id,
+    name: command.name ?? `snap-${id.slice(-10)}`,
+    labels: command.labels,
+    createdAt: new Date().toISOString(),
+    sourceId: source.id,
+    sourceName: source.name,
+    imageId,
+    driver,
+    vcpus,
+    memoryBytes,
+    ...(agent === undefined ? {} : { agent }),
+    ...(capture === undefined ? {} : { capture }),
+    stamps: await snapshotFiles.stampsOf(staged),
+  };
+  signal.throwIfAborted();
+  await snapshotFiles.publish(snapshot);
+  snapshots.insert(snapshot);
+  undo.push('forget', async () => {
+    await sealer.forget(id);
+    snapshots.delete(id);
+  });
+  const kept = command.waitDurable ? await sealer.seal(snapshot, signal) : snapshot;
+  undo.release();
+  sealer.sealInBackground(kept);
+  return { snapshot: kept, sourcePauseMs };
+}
+
+interface Captured {
+  readonly source: Instance;
+  readonly capture: Capture | undefined;
+  readonly sourcePauseMs: number | undefined;
+}
+
+/** Fills the folder from an instance at rest, or by a capture of one that runs. */
+async function captureInto(
+  context: Context,
+  id: InstanceId,
+  staged: CapturePaths,
+  { freezeWorkload }: CreateSnapshotCommand,
+  signal: AbortSignal,
+): Promise<Captured> {
+  {
+    using _lock = await context.locks.shared(id, signal);
+    const source = context.store.resolve(id);
+    assertAllowed('snapshot', source.name, source.state);
+    if (!LIVE_STATES.includes(source.state)) {
+      const capture = source.state === 'STANDBY' ? captureFor(context, source) : undefined;
+      const paths = context.paths.instance(id);
+      if (capture !== undefined) await context.files.shareCapture(paths, staged);
+      await context.files.copyWorkload(paths, staged);
+      await context.disks.clone(paths.disk, staged.disk, signal);
+      return { source, capture, sourcePauseMs: undefined };
+    }
+  }
+  return captureRunning(context, id, 'snapshot', staged, freezeWorkload, signal);
+}

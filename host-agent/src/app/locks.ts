@@ -1,0 +1,70 @@
+import { Semaphore } from 'async-mutex';
+import type { InstanceId, SnapshotId } from '../domain/ids.js';
+import { abortable } from './abortable.js';
+
+/** More than forks can run at once. */
+const ALL = 1 << 20;
+
+type Locked = InstanceId | SnapshotId;
+
+/**
+ * One lock an instance and a snapshot: shared for those who only read its files (forks), exclusive for those who change its
+ * state.
+ */
+export class Locks {
+  private readonly locks = new Map<Locked, { semaphore: Semaphore; users: number }>();
+
+  shared(id: Locked, signal: AbortSignal): Promise<Disposable> {
+    return this.acquire(id, 1, signal);
+  }
+
+  exclusive(id: Locked, signal: AbortSignal): Promise<Disposable> {
+    return this.acquire(id, ALL, signal);
+  }
+
+  /** Several at once: taken in the order of ids, so that no two operations wait for each other. */
+  async all(
+    wanted: readonly { readonly id: Locked; readonly mode: 'shared' | 'exclusive' }[],
+    signal: AbortSignal,
+  ): Promise<Disposable> {
+    const taken: Disposable[] = [];
+    const release = (): void => {
+      for (const lock of taken.splice(0).reverse()) lock[Symbol.dispose]();
+    };
+    try {
+      for (const { id, mode } of [...wanted].sort((a, b) => (a.id < b.id ? -1 : 1)))
+        taken.push(await this[mode](id, signal));
+    } catch (error) {
+      release();
+      throw error;
+    }
+    return { [Symbol.dispose]: release };
+  }
+
+  private async acquire(id: Locked, weight: number, signal: AbortSignal): Promise<Disposable> {
+    signal.throwIfAborted();
+    const lock = this.locks.get(id) ?? { semaphore: new Semaphore(ALL), users: 0 };
+    this.locks.set(id, lock);
+    lock.users++;
+    const forget = (): void => {
+      if (--lock.users === 0) this.locks.delete(id);
+    };
+    const acquired = lock.semaphore.acquire(weight);
+    try {
+      const [, release] = await abortable(acquired, signal);
+      return {
+        [Symbol.dispose]: () => {
+          release();
+          forget();
+        },
+      };
+    } catch (error) {
+      // The queue cannot be left: give the turn back when it comes.
+      void acquired.then(([, release]) => {
+        release();
+        forget();
+      });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import { NotFound } from '@offshoot/shared/errors.js';
+import { assertAllowed } from '../domain/instance-state.js';
+import type { Instance } from '../domain/instance.js';
+import type { Snapshot } from '../domain/snapshot.js';
+import { assertFreeBytes } from '../os/disk-space.js';
+import { captureFor } from './capture-fitness.js';
+import type { Context } from './context.js';
+import { assertCapability, usableDriver } from './drivers.js';
+import { changed, save } from './instance-record.js';
+import { CLONE_MEMORY_BYTES } from './memory-budget.js';
+import { resumeParked } from './restore-instance.js';
+import { killVm } from './running-instances.js';
+import { UndoStack } from './undo-stack.js';
+
+/** Room for the disk's data, in bytes. */
+const DISK_MARGIN_BYTES = 64 * 2 ** 20;
+
+/**
+ * Puts an instance back to a moment that was kept of it: what it was since then is gone. It then runs, or is stopped where
+ * the snapshot has no memory. A failure before its present files are replaced leaves it as it was; one after that, parked at
+ * the snapshot's moment.
+ */
+export async function restoreSnapshot(
+  context: Context,
+  reference: string,
+  signal: AbortSignal,
+): Promise<{ instance: Instance; restoreMs: number }> {
+  const started = performance.now();
+  const { id, sourceId } = context.snapshots.resolve(reference);
+  using _locks = await context.locks.all(
+    [
+      { id, mode: 'shared' },
+      { id: sourceId, mode: 'exclusive' },
+    ],
+    signal,
+  );
+  const snapshot = context.snapshots.resolve(id);
+  const instance = sourceOf(context, snapshot);
+  assertAllowed('setBack', instance.name, instance.state);
+  assertCapability(instance.driver, 'snapshot');
+  await assertLoadable(context, snapshot, signal);
+  await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'restoring this snapshot');
+
+  // A hypervisor that runs makes room for the next.
+  const needed = snapshot.capture === undefined || instance.vmm !== undefined ? 0 : CLONE_MEMORY_BYTES;
+  using _memory = context.memory.book([needed], 'restoring this snapshot');
+
+  await using undo = new UndoStack(context.logger);
+  undo.push('remove staged files', () => context.files.removeNext(instance.id));
+  const next = await context.files.createNext(instance.id);
+  const files = context.paths.snapshot(id);
+  if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
+  await context.files.copyWorkload(files, next);
+  await context.disks.clone(files.disk, next.disk, signal);
+  const names = await context.files.namesOfNext(instance.id);
+  signal.throwIfAborted();
+
+  // Nothing of it can be undone any more; a daemon that is killed from here on finds the list and goes on by it.
+  undo.release();
+  const running = context.running.remove(instance.id);
+  const replacing = setBackTo(instance, snapshot, names);
+  await save(context, replacing, { durable: true });
+  if (running !== undefined) await killVm(running);
+  const replaced = await replaceFiles(context, replacing);
+  if (replaced.state === 'STOPPED') return { instance: replaced, restoreMs: performance.now() - started };
+  return { instance: await resumeParked(context, replaced, signal), restoreMs: performance.now() - started };
+}
+
+/** Finishes what {@link restoreSnapshot} began, wherever it was cut short; the files lie ready. */
+export async function replaceFiles(context: Context, instance: Instance): Promise<Instance> {
+  await context.files.replaceByNext(instance.id, instance.replacing ?? []);
+  context.mailboxIndexes.forget(context.paths.instance(instance.id));
+  const replaced = changed(instance, instance.state, { replacing: undefined });
+  await save(context, replaced, { durable: true });
+  return replaced;
+}
+
+function setBackTo(instance: Instance, { capture }: Snapshot, names: readonly string[]): Instance {
+  const common = { vmm: undefined, stateReason: '', replacing: names };
+  return capture === undefined
+    ? changed(instance, 'STOPPED', { ...common, capture: undefined, identityPending: undefined })
+    : changed(instance, 'STANDBY', { ...common, capture, identityPending: true });
+}
+
+function sourceOf({ store }: Context, { name, sourceId, sourceName }: Snapshot): Instance {
+  const instance = store.byId(sourceId);
+  if (instance !== undefined) return instance;
+  throw new NotFound(
+    `the instance that snapshot ${name} was taken of, ${sourceName} (${sourceId}), is deleted: fork the snapshot instead`,
+    { reason: 'INSTANCE_NOT_FOUND', metadata: { instance: sourceId, snapshot: name } },
+  );
+}
+
+/** Everything that can be known before the instance's present state is given up. */
+async function assertLoadable(context: Context, snapshot: Snapshot, signal: AbortSignal): Promise<void> {
+  await context.snapshotFiles.assertUnchanged(snapshot);
+  if (snapshot.capture === undefined) return;
+  const driver = await usableDriver(context, snapshot.driver, signal);
+  await driver.assertLoadable(captureFor(context, snapshot), context.paths.snapshot(snapshot.id).deviceState, signal);
+}

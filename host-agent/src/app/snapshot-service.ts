@@ -1,0 +1,73 @@
+import { parseSnapshotId } from '../domain/ids.js';
+import type { Instance } from '../domain/instance.js';
+import type { Snapshot } from '../domain/snapshot.js';
+import type {
+  CreateSnapshotCommand,
+  CreatedSnapshot,
+  ListSnapshotsCommand,
+  MailboxView,
+  SnapshotOperations,
+} from './commands.js';
+import type { Context } from './context.js';
+import { createSnapshot } from './create-snapshot.js';
+import { deleteSnapshot } from './delete-snapshot.js';
+import { parsePageToken } from './page-token.js';
+import { restoreSnapshot } from './restore-snapshot.js';
+import { verifySnapshot } from './verify-snapshot.js';
+
+/** Everything that can be asked of snapshots but for their forks, which are made as those of instances are. */
+export class SnapshotService implements SnapshotOperations {
+  constructor(private readonly context: Context) {}
+
+  create(command: CreateSnapshotCommand, signal: AbortSignal): Promise<CreatedSnapshot> {
+    return this.context.underWay.run(signal, (s) => createSnapshot(this.context, command, s));
+  }
+
+  get(reference: string): Snapshot {
+    return this.context.snapshots.resolve(reference);
+  }
+
+  async mailboxesOf(
+    reference: string,
+    signal: AbortSignal,
+  ): Promise<{ snapshot: Snapshot; mailboxes: readonly MailboxView[] }> {
+    const snapshot = this.get(reference);
+    const { id, capture } = snapshot;
+    if (capture === undefined) return { snapshot, mailboxes: [] };
+    const index = this.context.mailboxIndexes.of(this.context.paths.snapshot(id), capture);
+    return { snapshot, mailboxes: await index.all(signal) };
+  }
+
+  list({ pageSize, pageToken, instance, labels }: ListSnapshotsCommand): {
+    snapshots: readonly Snapshot[];
+    nextPageToken: string;
+  } {
+    const snapshots = this.context.snapshots.list({
+      labels,
+      limit: pageSize,
+      ...(instance === '' ? {} : { source: this.context.store.resolve(instance).id }),
+      ...(pageToken === '' ? {} : { after: parsePageToken(pageToken, parseSnapshotId) }),
+    });
+    return { snapshots, nextPageToken: snapshots.length === pageSize ? (snapshots.at(-1)?.id ?? '') : '' };
+  }
+
+  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }> {
+    return this.context.underWay.run(signal, (s) => restoreSnapshot(this.context, reference, s));
+  }
+
+  verify(reference: string, signal: AbortSignal): Promise<Snapshot> {
+    return this.context.underWay.run(signal, (s) => verifySnapshot(this.context, reference, s));
+  }
+
+  delete(reference: string, signal: AbortSignal): Promise<void> {
+    return this.context.underWay.run(signal, (s) => deleteSnapshot(this.context, reference, s));
+  }
+
+  directoryOf({ id }: Snapshot): string {
+    return this.context.paths.snapshot(id).root;
+  }
+
+  allocatedBytes({ id }: Snapshot): Promise<number> {
+    return this.context.snapshotFiles.allocatedBytes(id);
+  }
+}

@@ -1,0 +1,18 @@
+import { MailboxState, type Mailbox } from '@offshoot/proto/generated/offshoot/v1/instance.js';
+import { table } from './tables.js';
+
+/** The mailboxes of an instance or a snapshot, for people. */
+export const describeMailboxes = (mailboxes: readonly Mailbox[]): string =>
+  mailboxes.length === 0
+    ? 'No mailboxes.'
+    : table(
+        ['MAILBOX', 'STATE', 'TOKEN', 'CAPACITY', 'GENERATION', 'FOUND BY'],
+        mailboxes.map((mailbox) => [
+          mailbox.name,
+          MailboxState[mailbox.state].replace('MAILBOX_STATE_', '').toLowerCase(),
+          mailbox.tokenFingerprint,
+          `${String(mailbox.capacityBytes)} B`,
+          mailbox.generation === undefined ? '' : String(mailbox.generation),
+          mailbox.registered ? 'registration' : 'scan',
+        ]),
+      );
