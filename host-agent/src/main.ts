@@ -89,7 +89,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       agentBundle: join(installation, 'guest-agent/dist/bundle'),
       logger: logger.child({ component: 'images' }),
     }),
-    disks: new Qcow2Disks(),
+    disks: await Qcow2Disks.on(paths.root),
     orphans: new ProcOrphans(),
     guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
     acks,

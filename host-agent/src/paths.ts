@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import type { ImageId, InstanceId, SnapshotId } from './domain/ids.js';
+import type { LayerName } from './domain/layer-name.js';
 
 /** Linux allows 108 bytes with the NUL for a Unix socket's path; Node cuts a longer one off without a word. */
 const MAX_SOCKET_PATH = 107;
@@ -56,8 +57,13 @@ export class StatePaths {
 export class CapturePaths {
   constructor(readonly root: string) {}
 
+  /** The file that takes the disk's writes. */
   get disk(): string {
     return join(this.root, 'disk.qcow2');
+  }
+  /** A file {@link disk} stands on. */
+  layer(name: LayerName): string {
+    return join(this.root, name);
   }
   /** RAM of a VM booted here, or a hard link to the base of a fork. */
   get memory(): string {

@@ -23,7 +23,7 @@ import {
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { IMAGES } from './build-image.js';
-import { TestMachine, isRoot, type MachineTraces } from './test-machine.js';
+import { TestMachine, isRoot, type MachineTraces, type StateType } from './test-machine.js';
 
 const guestPrograms = fileURLToPath(new URL('../guest/', import.meta.url));
 
@@ -38,6 +38,8 @@ export interface TestHostOptions {
   readonly settings?: Partial<Record<SettingKey, string>>;
   /** Mounts a file system of this many bytes as the state directory, seen by the daemon alone. Needs root. */
   readonly stateBytes?: number;
+  /** Of which kind; tmpfs when left out. */
+  readonly stateType?: StateType;
 }
 
 /**
@@ -106,7 +108,7 @@ export class TestHost implements AsyncDisposable {
         ...this.options.settings,
         ...settings,
       },
-      through: this.machine.through(this.options.stateBytes),
+      through: this.machine.through(this.options.stateBytes, this.options.stateType),
     });
   }
 

@@ -15,6 +15,9 @@ export interface MachineTraces {
   readonly taps: number;
 }
 
+/** File systems a state directory can be put on; `xfs` knows reflinks. */
+export type StateType = 'tmpfs' | 'xfs';
+
 /** A temporary directory and, as root, a network namespace for one daemon; and a look at what it left there. */
 export class TestMachine {
   /** Where the daemon's mounts are seen from; 0 when it has none of its own. */
@@ -46,10 +49,15 @@ export class TestMachine {
   }
 
   /** What a daemon is started through. @param stateBytes size of a file system mounted as its state directory */
-  through(stateBytes: number | undefined): string[] {
+  through(stateBytes: number | undefined, type: StateType = 'tmpfs'): string[] {
     if (stateBytes === undefined) return this.inNetwork();
     const state = this.stateDirectory;
-    const mount = `mkdir -p ${state} && mount -t tmpfs -o size=${String(stateBytes)} tmpfs ${state} && exec "$@"`;
+    const bytes = String(stateBytes);
+    const mountAt = {
+      tmpfs: `mount -t tmpfs -o size=${bytes} tmpfs`,
+      xfs: `truncate -s ${bytes} ${state}.xfs && mkfs.xfs -q ${state}.xfs && mount -o loop ${state}.xfs`,
+    }[type];
+    const mount = `mkdir -p ${state} && ${mountAt} ${state} && exec "$@"`;
     return this.inNetwork('unshare', '--mount', 'sh', '-c', mount, 'small-state');
   }
 

@@ -2,9 +2,11 @@ import { assertAllowed, type InstanceCall } from '../domain/instance-state.js';
 import type { InstanceId } from '../domain/ids.js';
 import type { Capture, Instance } from '../domain/instance.js';
 import type { CapturePaths } from '../paths.js';
+import type { DiskClone } from '../ports/disk-storage.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
 import { agentReady, captureRecord } from './capture-record.js';
 import type { Context } from './context.js';
+import { layDisk } from './disk-layer.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
@@ -16,6 +18,8 @@ export interface RunningCapture {
   readonly capture: Capture;
   /** How long a running source stood still, in milliseconds; undefined for one that was paused. */
   readonly sourcePauseMs: number | undefined;
+  /** What its disk cost within the pause. */
+  readonly sourceDisk: DiskClone | undefined;
 }
 
 /**
@@ -41,14 +45,19 @@ export async function captureRunning(
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
   // Disks and memory belong to one instant.
-  const whilePaused = (): Promise<void> => context.disks.clone(paths.disk, files.disk, signal);
+  let sourceDisk: DiskClone | undefined;
+  const whilePaused = async (): Promise<void> => {
+    sourceDisk = await context.disks.clone(paths, files, signal);
+  };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
+  await layDisk(context, id, running.vm, signal);
   const result = await snapshot(context, source, running, target, { whilePaused }, signal);
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
   await context.files.copyWorkload(paths, files);
   const capture = await captureRecord(context, source, running, result, files);
-  return { source, capture, sourcePauseMs: source.state === 'RUNNING' ? result.pauseMs : undefined };
+  const sourcePauseMs = source.state === 'RUNNING' ? result.pauseMs : undefined;
+  return { source, capture, sourcePauseMs, sourceDisk };
 }
 
 /**

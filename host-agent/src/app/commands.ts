@@ -1,5 +1,6 @@
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Image } from '../ports/image-store.js';
+import type { DiskClone } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { DriverStatus } from '../ports/driver.js';
@@ -120,6 +121,10 @@ export interface ForkTimings {
 export interface ForkResult {
   readonly instance: Instance;
   readonly acks: readonly MailboxAckView[];
+  /** The fork's disk, cloned from what it was forked from. */
+  readonly disk: DiskClone;
+  /** That of a running source, cloned while it stood still; undefined for one that was not running or paused. */
+  readonly sourceDisk: DiskClone | undefined;
   readonly timings: ForkTimings;
 }
 

@@ -8,6 +8,7 @@ import { captureFor } from './capture-fitness.js';
 import { captureRunning } from './capture-running.js';
 import type { CreateSnapshotCommand, CreatedSnapshot } from './commands.js';
 import type { Context } from './context.js';
+import { layRestingDisk } from './disk-layer.js';
 import { successorMemory } from './fork-booking.js';
 import { UndoStack } from './undo-stack.js';
 
@@ -81,6 +82,7 @@ async function captureInto(
   { freezeWorkload }: CreateSnapshotCommand,
   signal: AbortSignal,
 ): Promise<Captured> {
+  await layRestingDisk(context, id, signal);
   {
     using _lock = await context.locks.shared(id, signal);
     const source = context.store.resolve(id);
@@ -90,7 +92,7 @@ async function captureInto(
       const paths = context.paths.instance(id);
       if (capture !== undefined) await context.files.shareCapture(paths, staged);
       await context.files.copyWorkload(paths, staged);
-      await context.disks.clone(paths.disk, staged.disk, signal);
+      await context.disks.clone(paths, staged, signal);
       return { source, capture, sourcePauseMs: undefined };
     }
   }

@@ -3,10 +3,12 @@ import type { SnapshotId } from '../domain/ids.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
 import type { CapturePaths } from '../paths.js';
+import type { DiskClone } from '../ports/disk-storage.js';
 import { captureFor } from './capture-fitness.js';
 import { captureRunning } from './capture-running.js';
 import type { ForkInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
+import { layRestingDisk } from './disk-layer.js';
 import { assertCapability } from './drivers.js';
 import { UndoStack } from './undo-stack.js';
 
@@ -28,6 +30,8 @@ export interface ForkBase extends AsyncDisposable {
   readonly files: CapturePaths;
   /** How long a running source stood still, in milliseconds; undefined for one that was not running. */
   readonly sourcePauseMs: number | undefined;
+  /** What the source's disk cost within its pause; undefined for one that did not run. */
+  readonly sourceDisk: DiskClone | undefined;
 }
 
 type BaseCommand = Pick<ForkInstanceCommand, 'source' | 'of' | 'fromRunning' | 'freezeWorkload'>;
@@ -39,6 +43,7 @@ type BaseCommand = Pick<ForkInstanceCommand, 'source' | 'of' | 'fromRunning' | '
 export async function openForkBase(context: Context, command: BaseCommand, signal: AbortSignal): Promise<ForkBase> {
   if (command.of === 'snapshot') return snapshotBase(context, command.source, signal);
   const { id } = context.store.resolve(command.source);
+  await layRestingDisk(context, id, signal);
   const lock = await context.locks.shared(id, signal);
   try {
     const source = context.store.resolve(id);
@@ -90,8 +95,9 @@ async function snapshotBase(context: Context, reference: string, signal: AbortSi
   }
 }
 
-const held = (lock: Disposable): Pick<ForkBase, 'sourcePauseMs' | typeof Symbol.asyncDispose> => ({
+const held = (lock: Disposable): Pick<ForkBase, 'sourcePauseMs' | 'sourceDisk' | typeof Symbol.asyncDispose> => ({
   sourcePauseMs: undefined,
+  sourceDisk: undefined,
   [Symbol.asyncDispose]: () => {
     lock[Symbol.dispose]();
     return Promise.resolve();

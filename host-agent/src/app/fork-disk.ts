@@ -13,7 +13,7 @@ import { UndoStack } from './undo-stack.js';
 /** Makes a fork of a base's disk alone: stopped, or booted from it. */
 export async function forkDisk(
   context: Context,
-  { source, files, sourcePauseMs }: ForkBase,
+  { source, files, sourcePauseMs, sourceDisk }: ForkBase,
   command: ForkInstanceCommand,
   target: 'RUNNING' | 'STOPPED',
   signal: AbortSignal,
@@ -30,7 +30,7 @@ export async function forkDisk(
   await context.files.create(reserved);
   const paths = context.paths.instance(reserved.id);
   await context.files.copyWorkload(files, paths);
-  await context.disks.clone(files.disk, paths.disk, signal);
+  const disk = await context.disks.clone(files, paths, signal);
   const clone = watch.lap();
   const timings: ForkTimings = { ...NO_TIME, clone, sourcePause: sourcePauseMs };
   if (target === 'STOPPED') {
@@ -38,11 +38,11 @@ export async function forkDisk(
     const instance = changed(reserved, 'STOPPED', {});
     await save(context, instance, { durable: false });
     undo.release();
-    return { instance, acks: [], timings: { ...timings, total: watch.total } };
+    return { instance, acks: [], disk, sourceDisk, timings: { ...timings, total: watch.total } };
   }
   const image = await context.images.resolve(imageId);
   const workload = await context.files.loadWorkload(reserved.id);
   const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, signal);
   undo.release();
-  return { instance, acks: [], timings: { ...timings, total: watch.total } };
+  return { instance, acks: [], disk, sourceDisk, timings: { ...timings, total: watch.total } };
 }

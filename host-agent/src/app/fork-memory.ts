@@ -20,7 +20,7 @@ const DISK_MARGIN_BYTES = 64 * 2 ** 20;
 /** Makes a running fork of a base with memory: its own identity and mailboxes are in its RAM before its first instruction. */
 export async function forkMemory(
   context: Context,
-  { source, capture, files, sourcePauseMs }: Omit<ForkBase, 'capture'> & { readonly capture: Capture },
+  { source, capture, files, sourcePauseMs, sourceDisk }: Omit<ForkBase, 'capture'> & { readonly capture: Capture },
   command: ForkInstanceCommand,
   handoffs: ForkHandoffs,
   signal: AbortSignal,
@@ -34,10 +34,10 @@ export async function forkMemory(
   const paths = context.paths.instance(reserved.id);
   undo.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
-  await Promise.all([
+  const [disk] = await Promise.all([
+    context.disks.clone(files, paths, signal),
     context.files.shareMemory(files.memory, paths),
     context.files.copyWorkload(files, paths),
-    context.disks.clone(files.disk, paths.disk, signal),
   ]);
   const clone = watch.lap();
 
@@ -71,6 +71,8 @@ export async function forkMemory(
     return {
       instance,
       acks,
+      disk,
+      sourceDisk,
       timings: {
         clone,
         spawn,

@@ -15,7 +15,7 @@ const DISK_MARGIN_BYTES = 64 * 2 ** 20;
 /** Makes a fork of a base with memory that stays parked: it gets its identity when it is restored. */
 export async function forkParked(
   context: Context,
-  { source, capture, files, sourcePauseMs }: Omit<ForkBase, 'capture'> & { readonly capture: Capture },
+  { source, capture, files, sourcePauseMs, sourceDisk }: Omit<ForkBase, 'capture'> & { readonly capture: Capture },
   command: ForkInstanceCommand,
   signal: AbortSignal,
   watch: Stopwatch,
@@ -26,15 +26,16 @@ export async function forkParked(
   const paths = context.paths.instance(reserved.id);
   undo.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
-  await Promise.all([
+  const [disk] = await Promise.all([
+    context.disks.clone(files, paths, signal),
     context.files.shareCapture(files, paths),
     context.files.copyWorkload(files, paths),
-    context.disks.clone(files.disk, paths.disk, signal),
   ]);
   signal.throwIfAborted();
   const instance = changed(reserved, 'STANDBY', { capture, identityPending: true });
   await save(context, instance, { durable: false });
   undo.release();
   const clone = watch.lap();
-  return { instance, acks: [], timings: { ...NO_TIME, clone, total: watch.total, sourcePause: sourcePauseMs } };
+  const timings = { ...NO_TIME, clone, total: watch.total, sourcePause: sourcePauseMs };
+  return { instance, acks: [], disk, sourceDisk, timings };
 }

@@ -2,6 +2,7 @@ import { messageOf } from '@offshoot/shared/errors.js';
 import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Context } from './context.js';
+import { settleDisk } from './disk-layer.js';
 import { forkIdentity } from './handoffs/fork-identity.js';
 import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
@@ -36,6 +37,7 @@ export async function recover(context: Context): Promise<void> {
     else {
       await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
       if (instance.replacing !== undefined) await replaceFiles(context, instance);
+      await settleDisk(context, instance.id);
     }
   }
   await recoverSnapshots(context);
@@ -53,6 +55,7 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
       instance.vmm === undefined ? undefined : await driver?.adopt(instance.vmm, machineFiles(instance, paths), signal);
     if (vm !== undefined) {
       const running = await context.running.openLink(vm, instance, paths, 0, signal);
+      await settleDisk(context, instance.id, vm, signal);
       running.link.wake();
       // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
       if (instance.state === 'RUNNING') await vm.resume(signal);
@@ -69,6 +72,7 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
     await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);
   }
   await context.orphans.endProcessesOf(paths.root);
+  await settleDisk(context, instance.id);
 }
 
 /** The workload may have been frozen when the daemon ended; where the identity was still to be handed over, that lets it go. */

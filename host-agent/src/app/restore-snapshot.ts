@@ -51,7 +51,7 @@ export async function restoreSnapshot(
   const files = context.paths.snapshot(id);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
   await context.files.copyWorkload(files, next);
-  await context.disks.clone(files.disk, next.disk, signal);
+  await context.disks.clone(files, next, signal);
   const names = await context.files.namesOfNext(instance.id);
   signal.throwIfAborted();
 

@@ -6,6 +6,7 @@ import type { CaptureResult } from '../ports/driver.js';
 import { agentReady, captureRecord } from './capture-record.js';
 import type { StandbyInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
+import { layDisk } from './disk-layer.js';
 import { assertCapability } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
@@ -31,6 +32,7 @@ export async function standbyInstance(
   const goOn = (): Promise<void> => (instance.state === 'RUNNING' ? running.vm.resume() : running.vm.pause());
 
   await using held = await HeldGuest.hold(instance, running.link, command.freezeWorkload, context.logger, signal);
+  await layDisk(context, id, running.vm, signal);
   let result: CaptureResult;
   try {
     result = await running.vm.capture({ stateFile: paths.deviceState, memoryFile: paths.nextMemory }, {}, signal);

@@ -4,6 +4,7 @@ import { assertAllowed } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import { abortable } from './abortable.js';
 import type { Context } from './context.js';
+import { settleDisk } from './disk-layer.js';
 import { changed, save } from './instance-record.js';
 import { closeLink, type RunningInstance } from './running-instances.js';
 
@@ -23,6 +24,7 @@ export async function stopInstance(
   // A paused guest cannot answer, and has had its disks synced for the pause.
   const grace = instance.state === 'PAUSED' ? 0 : graceMs;
   if (running !== undefined) await shutDown(running, grace, context.logger.child({ instance: id }));
+  await settleDisk(context, id);
   const stopped = changed(instance, 'STOPPED', {
     vmm: undefined,
     capture: undefined,

@@ -1,9 +1,11 @@
 import type {
+  DiskClone as DiskCloneMessage,
   ForkInstanceResponse,
   ForkInstancesResponse,
   ForkTimings,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import type { ForkOutcome, ForkResult } from '../app/commands.js';
+import type { DiskClone } from '../ports/disk-storage.js';
 import type { ErrorStatus } from './error-status.js';
 import { toInstanceMessage } from './instance-message.js';
 import { toDuration } from './proto-duration.js';
@@ -30,8 +32,17 @@ export function toForkMessage(result: ForkResult, directory: string): ForkInstan
       latency: toDuration(latencyMs),
     })),
     timings,
+    disk: toDiskMessage(result.disk),
+    sourceDisk: result.sourceDisk === undefined ? undefined : toDiskMessage(result.sourceDisk),
   };
 }
+
+const toDiskMessage = ({ copiedBytes, reflinked, layers, ms }: DiskClone): DiskCloneMessage => ({
+  copiedBytes: BigInt(copiedBytes),
+  reflinked,
+  layers,
+  time: toDuration(ms),
+});
 
 /** @param describe what a single call would have ended with */
 export function toForkOutcomeMessage(

@@ -36,6 +36,13 @@ describe.each([
     expect((await readFile(destination)).equals(await readFile(source))).toBe(true);
   });
 
+  it('says how much it copied', async () => {
+    await writeSparse();
+    const { blocks } = await stat(source);
+    const cost = await copy(source, destination);
+    expect(cost.copiedBytes).toBe(cost.reflinked ? 0 : blocks * 512);
+  });
+
   it('copies a file that is one hole, an empty one, and one without holes', async () => {
     for (const [name, fill] of [
       ['hole', (path: string) => truncate(path, 16 * MIB)],

@@ -134,6 +134,14 @@ export interface Vm {
    * @throws Unreachable with reason `VMM_GONE` when the VM itself was lost
    */
   snapshot(target: CaptureTarget, options?: CaptureOptions, signal?: AbortSignal): Promise<Snapshot>;
+  /**
+   * Puts an empty layer on top of the disk of a VM that runs or is paused, which does not notice: `file` takes all writes from
+   * then on, and what took them so far does not change any more. Absolute path; on the disk's present file, by its header, and
+   * never to be renamed while the VM lives. Whether a call that failed or was cancelled did it after all, {@link diskFile} says.
+   */
+  layDisk(file: string, signal?: AbortSignal): Promise<void>;
+  /** Absolute path of the file that takes the disk's writes now: the one given to {@link layDisk} last, or the one it was started with. */
+  diskFile(signal?: AbortSignal): Promise<string>;
   openMemory(): Promise<GuestMemory>;
   /** Connects to the byte channel of the guest agent. One connection at a time. */
   dialGuest(signal?: AbortSignal): Promise<Duplex>;

@@ -1,14 +1,40 @@
+import { randomUUID } from 'node:crypto';
+import { linkSync } from 'node:fs';
+import { rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { Unsupported, errnoOf } from '@offshoot/shared/errors.js';
 import { sparseCopy } from '../os/sparse-copy.js';
-import type { DiskStorage } from '../ports/disk-storage.js';
+import type { CapturePaths } from '../paths.js';
+import type { DiskClone, DiskStorage } from '../ports/disk-storage.js';
+import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
+import { worthLayer } from './layer-policy.js';
+
+/** What the filesystem is asked to share; some share whole blocks only. */
+const PROBE_BYTES = 64 * 1024;
 
 /**
  * Each instance's disk is a qcow2 layer over the image's read-only root disk: made in no time, and its clone is as large
- * as what the instance itself wrote. All instances of an image share its pages in the page cache.
+ * as what the instance itself wrote since its last layer. All instances of an image share its pages in the page cache.
  */
 export class Qcow2Disks implements DiskStorage {
-  constructor(private readonly qemuImg = 'qemu-img') {}
+  constructor(
+    /** Whether the filesystem clones a file of any size at once; layers are then of no use. */
+    readonly reflinks: boolean,
+    private readonly qemuImg = 'qemu-img',
+  ) {}
+
+  /** Finds out by trying what the filesystem of the state directory can do. */
+  static async on(stateDirectory: string): Promise<Qcow2Disks> {
+    const probe = join(stateDirectory, `.reflink-probe-${randomUUID()}`);
+    try {
+      await writeFile(probe, Buffer.alloc(PROBE_BYTES, 1), { flag: 'wx' });
+      const { reflinked } = await sparseCopy(probe, `${probe}-copy`);
+      return new Qcow2Disks(reflinked);
+    } finally {
+      for (const path of [probe, `${probe}-copy`]) await rm(path, { force: true });
+    }
+  }
 
   async create(imageDisk: string, destination: string, signal?: AbortSignal): Promise<void> {
     const backing = JSON.stringify({ driver: 'raw', file: { driver: 'file', filename: imageDisk } });
@@ -28,7 +54,35 @@ export class Qcow2Disks implements DiskStorage {
     }
   }
 
-  async clone(source: string, destination: string, signal?: AbortSignal): Promise<void> {
-    await sparseCopy(source, destination, signal);
+  async clone(source: CapturePaths, destination: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
+    const started = performance.now();
+    const layers = layersOf(source);
+    for (const name of layers) linkUnlessThere(source.layer(name), destination.layer(name));
+    const { reflinked, copiedBytes } = await sparseCopy(source.disk, destination.disk, signal);
+    return { reflinked, copiedBytes, layers: layers.length, ms: performance.now() - started };
+  }
+
+  async needsLayer(folder: CapturePaths): Promise<boolean> {
+    if (this.reflinks) return false;
+    const { blocks } = await stat(folder.disk);
+    const bytes = blocks * 512; // stat(2) counts in these, whatever the filesystem's own blocks are
+    return bytes >= worthLayer(0) && bytes >= worthLayer(layersOf(folder).length);
+  }
+
+  prepareLayer(folder: CapturePaths): Promise<string> {
+    return prepareLayer(folder);
+  }
+
+  settle(folder: CapturePaths, openFile?: string): Promise<void> {
+    return settleDisk(folder, openFile);
+  }
+}
+
+/** A layer's name says which file it is: one that is there is the same. */
+function linkUnlessThere(existing: string, name: string): void {
+  try {
+    linkSync(existing, name);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
   }
 }

@@ -56,8 +56,8 @@ export function machineArguments(
     ['-chardev', `socket,id=qmp,fd=${String(inherited.qmp)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ['-chardev', `file,id=console,append=on,path=${escaped(join(spec.logDirectory, 'console.log'))}`],
     ['-serial', 'chardev:console'],
-    ['-blockdev', JSON.stringify(blockNode(spec.disk))],
-    ['-device', 'virtio-blk-pci,drive=disk,addr=0x1,disable-legacy=on'],
+    ['-blockdev', JSON.stringify(diskNode(DISK_NODE, spec.disk))],
+    ['-device', `virtio-blk-pci,drive=${DISK_NODE},addr=0x1,disable-legacy=on`],
     ['-netdev', networkBackend(spec.nic.backend, inherited.tap)],
     ['-device', `virtio-net-pci,netdev=net,mac=${spec.nic.mac},addr=0x2,disable-legacy=on,romfile=`],
     ['-device', 'virtio-serial-pci,id=serial,addr=0x3,disable-legacy=on,max_ports=2'],
@@ -112,9 +112,12 @@ const ACCELERATOR_OPTIONS: Readonly<Record<MachineFacts['accelerator'], string>>
   tcg: 'tcg,thread=multi,tb-size=256',
 };
 
-const blockNode = ({ path, format }: MachineSpec['disk']): object => ({
+/** The disk as a VM is started with it. */
+export const DISK_NODE = 'disk';
+
+export const diskNode = (name: string, { path, format }: MachineSpec['disk']): object => ({
   driver: format,
-  'node-name': 'disk',
+  'node-name': name,
   discard: 'unmap',
   file: { driver: 'file', filename: path, discard: 'unmap' },
 });

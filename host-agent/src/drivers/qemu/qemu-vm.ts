@@ -18,6 +18,7 @@ import type {
 } from '../../ports/driver.js';
 import { checkSameMachine } from './capture-check.js';
 import { captureVm } from './capture.js';
+import { addLayer, diskFileOf } from './disk-layer.js';
 import { removeTraces } from './hand-over.js';
 import type { MachineFacts } from './installation.js';
 import { q35Regions } from './memory-layout.js';
@@ -100,6 +101,14 @@ export class QemuVm implements Vm {
       signal,
     );
     return { capture, replaced: true };
+  }
+
+  async layDisk(file: string, signal?: AbortSignal): Promise<void> {
+    await addLayer(this.parts.qmp, file, signal);
+  }
+
+  async diskFile(signal?: AbortSignal): Promise<string> {
+    return diskFileOf(this.parts.qmp, this.parts.spec, signal);
   }
 
   async openMemory(): Promise<GuestMemory> {

@@ -126,7 +126,8 @@ export class FakeHost implements InstanceOperations {
       total: 251,
       sourcePause: undefined,
     };
-    return { instance, acks, timings };
+    const disk = { copiedBytes: 12_288, reflinked: false, layers: 2, ms: 0.5 };
+    return { instance, acks, disk, sourceDisk: undefined, timings };
   };
 
   start = async (reference: string): Promise<{ instance: Instance; bootMs: number }> => ({

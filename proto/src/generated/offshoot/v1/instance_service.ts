@@ -345,7 +345,27 @@ export interface ForkInstanceResponse {
   /** Acknowledgements, in the order of the request's mailboxes; only of those waited for. */
   acks: MailboxAck[];
   /** Where the time went. */
-  timings: ForkTimings | undefined;
+  timings:
+    | ForkTimings
+    | undefined;
+  /** What the fork's disk cost; part of `timings.clone`. */
+  disk:
+    | DiskClone
+    | undefined;
+  /** What the disk of a running source cost; part of `timings.source_pause`. Unset for a source without a capture of its own. */
+  sourceDisk: DiskClone | undefined;
+}
+
+/** DiskClone tells how a disk came about from another. */
+export interface DiskClone {
+  /** Bytes written: data of the other disk that it shares with none. 0 with a reflink. */
+  copiedBytes: bigint;
+  /** The file system shares the blocks. */
+  reflinked: boolean;
+  /** Files with older data that both disks share, and nobody writes to. */
+  layers: number;
+  /** How long it took. */
+  time: Duration | undefined;
 }
 
 /** MailboxAck is what the guest said of a delivery. */
@@ -2731,7 +2751,7 @@ export const ForkFailure: MessageFns<ForkFailure> = {
 };
 
 function createBaseForkInstanceResponse(): ForkInstanceResponse {
-  return { instance: undefined, acks: [], timings: undefined };
+  return { instance: undefined, acks: [], timings: undefined, disk: undefined, sourceDisk: undefined };
 }
 
 export const ForkInstanceResponse: MessageFns<ForkInstanceResponse> = {
@@ -2744,6 +2764,12 @@ export const ForkInstanceResponse: MessageFns<ForkInstanceResponse> = {
     }
     if (message.timings !== undefined) {
       ForkTimings.encode(message.timings, writer.uint32(26).fork()).join();
+    }
+    if (message.disk !== undefined) {
+      DiskClone.encode(message.disk, writer.uint32(34).fork()).join();
+    }
+    if (message.sourceDisk !== undefined) {
+      DiskClone.encode(message.sourceDisk, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -2785,6 +2811,22 @@ export const ForkInstanceResponse: MessageFns<ForkInstanceResponse> = {
             message.timings = ForkTimings.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.disk = DiskClone.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sourceDisk = DiskClone.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2809,6 +2851,106 @@ export const ForkInstanceResponse: MessageFns<ForkInstanceResponse> = {
     message.timings = (object.timings !== undefined && object.timings !== null)
       ? ForkTimings.fromPartial(object.timings)
       : undefined;
+    message.disk = (object.disk !== undefined && object.disk !== null) ? DiskClone.fromPartial(object.disk) : undefined;
+    message.sourceDisk = (object.sourceDisk !== undefined && object.sourceDisk !== null)
+      ? DiskClone.fromPartial(object.sourceDisk)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDiskClone(): DiskClone {
+  return { copiedBytes: 0n, reflinked: false, layers: 0, time: undefined };
+}
+
+export const DiskClone: MessageFns<DiskClone> = {
+  encode(message: DiskClone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.copiedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.copiedBytes) !== message.copiedBytes) {
+        throw new globalThis.Error("value provided for field message.copiedBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.copiedBytes);
+    }
+    if (message.reflinked !== false) {
+      writer.uint32(16).bool(message.reflinked);
+    }
+    if (message.layers !== 0) {
+      writer.uint32(24).uint32(message.layers);
+    }
+    if (message.time !== undefined) {
+      Duration.encode(message.time, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiskClone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiskClone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.copiedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.reflinked = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.layers = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.time = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiskClone>): DiskClone {
+    return DiskClone.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiskClone>): DiskClone {
+    const message = createBaseDiskClone();
+    message.copiedBytes = (object.copiedBytes !== undefined && object.copiedBytes !== null)
+      ? BigInt(object.copiedBytes)
+      : 0n;
+    message.reflinked = object.reflinked ?? false;
+    message.layers = object.layers ?? 0;
+    message.time = (object.time !== undefined && object.time !== null) ? Duration.fromPartial(object.time) : undefined;
     return message;
   },
 };
