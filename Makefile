@@ -20,8 +20,8 @@ test: build ## Run every check and test, real VMs included
 lint: setup ## Types, ESLint, format, module arrows, proto style, stubs current
 	@bash scripts/lint.sh
 
-bench: build ## Measure forks on this machine, write bench/results/
-	@node host-agent/dist/bench/main.js
+bench: build ## Measure forks on this machine, write bench/results/ (BENCH=--captures: captures of running VMs)
+	@node host-agent/dist/bench/main.js $(BENCH)
 
 clean: ## Remove what was built; images and Node packages stay
 	@rm -rf proto/dist shared/dist host-agent/dist guest-agent/dist test/dist coverage

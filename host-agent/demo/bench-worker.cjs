@@ -1,4 +1,5 @@
 // What runs inside the VM of the bench: arms the mailbox "task" and waits; every fork acknowledges with what it was given.
+// With DIRTY_MIB it also writes into each page of so much memory, over and over, and says "pass N" after each round.
 'use strict';
 const { connect } = require('node:net');
 const { createInterface } = require('node:readline');
@@ -14,10 +15,23 @@ async function ask(request) {
 }
 
 async function main() {
-  await ask({ op: 'arm', name: 'task' });
-  const { text } = await ask({ op: 'wait', name: 'task' });
-  await ask({ op: 'ack', name: 'task', stage: 'applied', detail: text });
+  for (;;) {
+    await ask({ op: 'arm', name: 'task' });
+    const { text } = await ask({ op: 'wait', name: 'task' });
+    await ask({ op: 'ack', name: 'task', stage: 'applied', detail: text });
+  }
 }
+
+function writeAll(memory) {
+  let pass = 0;
+  setInterval(() => {
+    pass += 1;
+    for (let at = 0; at < memory.length; at += 4096) memory.writeUInt32LE(pass, at);
+    console.log(`pass ${pass}`);
+  }, 250);
+}
+const dirtyMib = Number(process.env.DIRTY_MIB ?? 0);
+if (dirtyMib > 0) writeAll(Buffer.alloc(dirtyMib * 2 ** 20));
 
 main().catch((error) => {
   console.error(error.message);

@@ -93,7 +93,11 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     orphans: new ProcOrphans(),
     guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
     acks,
-    limits: { instances: settings['limits.instances'], bootMs: settings['limits.boot_seconds'] * 1000 },
+    limits: {
+      instances: settings['limits.instances'],
+      bootMs: settings['limits.boot_seconds'] * 1000,
+      memoryReserveBytes: settings['limits.memory_reserve_mib'] * 2 ** 20,
+    },
     logger,
   };
   const context = openContext(dependencies);

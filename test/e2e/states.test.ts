@@ -76,7 +76,15 @@ describe('an instance', () => {
   it('that failed can be started again, and not forked', async () => {
     await host.startInstance('vm');
     process.kill((await host.get('vm')).instance!.vmmPid, 'SIGKILL');
-    await host.untilState('vm', InstanceState.INSTANCE_STATE_FAILED);
+    const killed = performance.now();
+    const failed = await host.untilState('vm', InstanceState.INSTANCE_STATE_FAILED);
+    expect(performance.now() - killed).toBeLessThan(1000);
+    const [how, console = ''] = failed.stateReason.split('; end of the console:\n');
+    expect(how).toContain('the hypervisor ended by signal SIGKILL');
+    // What its kernel and agent said last, after a whole boot.
+    const said = await host.consoleText('vm');
+    expect(console.trim().length).toBeGreaterThan(100);
+    expect(said.trimEnd().endsWith(console.trim().slice(-100))).toBe(true);
     for (const fromRunning of [false, true])
       expect(await failureOf(host.fork({ source: 'vm', fromRunning }))).toMatchObject({
         status: 'FAILED_PRECONDITION',

@@ -1,37 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type { ForkInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
 import { clockOffset } from './clock-offset.js';
-
-/** What identity-probe.cjs acknowledges with. */
-interface Probe {
-  readonly random: string;
-  readonly uuid: string;
-  readonly files: { readonly hostname: string; readonly machineId: string; readonly hosts: string };
-  readonly ipv6: number;
-  readonly generation: string;
-  readonly identity: Readonly<Record<'hostname' | 'machineId' | 'mac' | 'ipv4' | 'gateway', string>> & {
-    readonly generation: number;
-  };
-}
-
-const program = readFileSync(new URL('identity-probe.cjs', import.meta.url));
-const limit = { seconds: 30n, nanos: 0 };
-const probeOf = ({ acks }: ForkInstanceResponse): Probe => JSON.parse(acks[0]!.detail) as Probe;
+import { bootProbe, limit, probeOf, type Probe } from './identity-probe.js';
 
 async function parked(host: TestHost, mode: readonly string[], firstLine: string): Promise<Instance> {
-  const path = '/srv/identity-probe.cjs';
-  const workload = {
-    argv: ['node', path, ...mode],
-    env: {},
-    workingDirectory: '',
-    files: [{ path, mode: 0o644, content: program }],
-  };
-  await host.create({ name: 'source', workload });
-  await host.logLine('source', (line) => line.startsWith(firstLine));
+  await bootProbe(host, mode, firstLine);
   return host.standby('source', 'task');
 }
 
@@ -122,5 +98,38 @@ describe('a workload that says who it is in a tight loop', () => {
       expect(lines.at(-1)).toContain(`${instance!.network!.ipv4} ${name}`);
       await host.delete(name);
     }
+  });
+
+  it('forked while it runs, it never says the source’s address, hostname or random numbers in a fork', async () => {
+    await using host = await TestHost.start();
+    const source = await bootProbe(host, ['loop'], 'who ');
+    const outcomes = await host.forkMany({
+      fork: { source: 'source', name: 'job', fromRunning: true, networkTimeout: limit },
+      count: 3,
+    });
+    const said: string[][] = [];
+    for (const { outcome } of outcomes) {
+      if (outcome?.$case !== 'fork') return expect.fail(outcome?.failure.message ?? 'no outcome');
+      const { name, network } = outcome.fork.instance!;
+      const lines: string[] = [];
+      for await (const line of host.logLines(name)) if (lines.push(line) === 100) break;
+      // But for the turn that the freeze cut through, as above.
+      const own = lines.slice(1).map((line) => line.split(' '));
+      expect(own.filter(([, address]) => address === source.network!.ipv4)).toEqual([]);
+      expect(own.filter(([, , hostname]) => hostname === 'source')).toEqual([]);
+      expect(own.at(-1)!.slice(1, 3)).toEqual([network!.ipv4, name]);
+      said.push(own.map((words) => words[3]!));
+      await host.delete(name);
+    }
+    // With what the source says after the capture, when its generator stood where those of the forks did.
+    const ofSource: string[] = [];
+    let unread = await host.logBytes('source');
+    for await (const line of host.logLines('source')) {
+      ofSource.push(line.split(' ')[3]!);
+      unread -= line.length + 1;
+      if (unread < -50 * line.length) break;
+    }
+    const all = [ofSource, ...said].flat();
+    expect(new Set(all).size).toBe(all.length);
   });
 });

@@ -11,6 +11,7 @@ import {
   ForkInstancesRequest,
   GetInstanceRequest,
   ListInstancesRequest,
+  LogSource,
   RestoreInstanceRequest,
   StandbyInstanceRequest,
   StopInstanceRequest,
@@ -89,8 +90,9 @@ export class TestHost implements AsyncDisposable {
     return this.client.instances;
   }
 
-  async startDaemon(): Promise<void> {
-    this.daemonProcess = await this.spawnDaemon();
+  /** @param settings for this daemon alone, over those of the host */
+  async startDaemon(settings: Partial<Record<SettingKey, string>> = {}): Promise<void> {
+    this.daemonProcess = await this.spawnDaemon(settings);
     if (this.options.stateBytes !== undefined) this.machine.seeThrough(this.daemonProcess.pid);
     this.clientOf = new DaemonClient(this.daemonProcess.address, new AbortController().signal);
   }
@@ -221,6 +223,15 @@ export class TestHost implements AsyncDisposable {
     for await (const { data } of this.client.stream(this.instances.streamLogs.bind(this.instances), request))
       bytes += data.length;
     return bytes;
+  }
+
+  /** Everything an instance's kernel and agent wrote on their console. */
+  async consoleText(instance: string): Promise<string> {
+    const request = StreamLogsRequest.fromPartial({ instance, source: LogSource.LOG_SOURCE_CONSOLE });
+    const pieces: Buffer[] = [];
+    for await (const { data } of this.client.stream(this.instances.streamLogs.bind(this.instances), request))
+      pieces.push(Buffer.from(data));
+    return Buffer.concat(pieces).toString();
   }
 
   /** The first line that `wanted` accepts. */

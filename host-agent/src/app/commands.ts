@@ -1,6 +1,7 @@
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Image } from '../ports/image-store.js';
 import type { DiskClone } from '../ports/disk-storage.js';
+import type { StorageUse } from '../ports/instance-files.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { DriverStatus } from '../ports/driver.js';
 import type { NetworkStatus } from '../ports/network.js';
@@ -175,6 +176,8 @@ export interface InstanceOperations {
     reference: string,
     signal: AbortSignal,
   ): Promise<{ instance: Instance; mailboxes: readonly MailboxView[] }>;
+  /** What an instance takes of the host's disk. Looks at each of its files. */
+  storageOf(reference: string): Promise<StorageUse>;
   list(command: ListInstancesCommand): { instances: readonly Instance[]; nextPageToken: string };
   standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }>;
   restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;

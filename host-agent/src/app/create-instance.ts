@@ -18,6 +18,7 @@ export async function createInstance(
   const image = await context.images.resolve(command.image);
   // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work.
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
+  using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
 
   await using undo = new UndoStack(context.logger);
   const { name, labels, vcpus, memoryBytes, workload } = command;

@@ -9,6 +9,7 @@ import { captureRunning } from './capture-running.js';
 import type { CreateSnapshotCommand, CreatedSnapshot } from './commands.js';
 import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
+import { successorMemory } from './fork-booking.js';
 import { UndoStack } from './undo-stack.js';
 
 /** Room for device state, the disk's data and records, in bytes. */
@@ -30,6 +31,8 @@ export async function createSnapshot(
   // A private clone's memory becomes a file of its own, of what it holds that is not zero.
   const memory = LIVE_STATES.includes(instance.state) ? instance.memoryBytes : 0;
   await assertFreeBytes(context.paths.root, memory + SNAPSHOT_MARGIN_BYTES, 'this snapshot');
+
+  using _memory = context.memory.book(successorMemory(instance), 'this snapshot');
 
   await using undo = new UndoStack(context.logger);
   const id = mintSnapshotId();

@@ -29,6 +29,6 @@ export interface Dependencies {
   readonly orphans: OrphanProcesses;
   readonly guestLinks: GuestLinkFactory;
   readonly acks: AckListener;
-  readonly limits: { readonly instances: number; readonly bootMs: number };
+  readonly limits: { readonly instances: number; readonly bootMs: number; readonly memoryReserveBytes: number };
   readonly logger: Logger;
 }

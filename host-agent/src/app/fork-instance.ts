@@ -2,6 +2,7 @@ import { InvalidState } from '@offshoot/shared/errors.js';
 import type { ForkInstanceCommand, ForkResult } from './commands.js';
 import type { Context } from './context.js';
 import { openForkBase, type ForkBase } from './fork-base.js';
+import { bookForks } from './fork-booking.js';
 import { forkDisk } from './fork-disk.js';
 import { forkMemory } from './fork-memory.js';
 import { forkParked } from './fork-parked.js';
@@ -16,6 +17,7 @@ export async function forkInstance(
 ): Promise<ForkResult> {
   const watch = new Stopwatch();
   checkBeforeCapture(context, command);
+  using _memory = bookForks(context, command, 1);
   await using base = await openForkBase(context, command, signal);
   using fork = await prepareFork(context, base, command, signal);
   return await fork.make(signal, watch);

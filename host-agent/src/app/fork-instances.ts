@@ -4,6 +4,7 @@ import type { ForkInstancesCommand, ForkInstanceCommand, ForkOutcome, ForkResult
 import type { Context } from './context.js';
 import { deleteInstance } from './delete-instance.js';
 import { openForkBase } from './fork-base.js';
+import { bookForks } from './fork-booking.js';
 import { checkBeforeCapture, prepareFork, type PreparedFork } from './fork-instance.js';
 import { Stopwatch } from './stopwatch.js';
 import { UndoStack } from './undo-stack.js';
@@ -23,6 +24,7 @@ export async function* forkInstances(
   const commands = commandsOf(command);
   for (const each of commands) checkBeforeCapture(context, each);
   assertRoom(context, commands.length);
+  using memory = bookForks(context, command.fork, commands.length);
   await using base = await openForkBase(context, command.fork, signal);
   await using prepared = new UndoStack(context.logger);
   const forks: PreparedFork[] = [];
@@ -36,7 +38,13 @@ export async function* forkInstances(
 
   const ended = new AbortController();
   const working = AbortSignal.any([signal, ended.signal]);
-  const making = new ParallelForks(forks, (fork) => fork.make(working, new Stopwatch()));
+  const making = new ParallelForks(forks, async (fork, index) => {
+    try {
+      return await fork.make(working, new Stopwatch());
+    } finally {
+      memory.release(index);
+    }
+  });
   try {
     if (command.allOrNothing) yield* await all(context, making, ended);
     else yield* making.outcomes();
@@ -76,7 +84,7 @@ class ParallelForks {
 
   constructor(
     private readonly forks: readonly PreparedFork[],
-    private readonly make: (fork: PreparedFork) => Promise<ForkResult>,
+    private readonly make: (fork: PreparedFork, index: number) => Promise<ForkResult>,
   ) {}
 
   async *outcomes(): AsyncGenerator<ForkOutcome, void, undefined> {
@@ -101,7 +109,7 @@ class ParallelForks {
 
   private async outcomeOf(index: number, fork: PreparedFork): Promise<ForkOutcome> {
     try {
-      return { index, result: await this.make(fork) };
+      return { index, result: await this.make(fork, index) };
     } catch (error) {
       return { index, error };
     }

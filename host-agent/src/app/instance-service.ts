@@ -1,6 +1,7 @@
 import { parseInstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
+import type { StorageUse } from '../ports/instance-files.js';
 import type {
   CreateInstanceCommand,
   ForkInstanceCommand,
@@ -45,6 +46,10 @@ export class InstanceService implements InstanceOperations {
     const instance = this.get(reference);
     const running = this.context.running.get(instance.id);
     return { instance, mailboxes: await this.context.mailboxIndexes.view(instance, running?.link.mailboxes(), signal) };
+  }
+
+  async storageOf(reference: string): Promise<StorageUse> {
+    return this.context.files.use(this.get(reference).id);
   }
 
   list({ pageSize, pageToken, states, labels }: ListInstancesCommand): {

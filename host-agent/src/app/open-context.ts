@@ -2,6 +2,7 @@ import type { Context } from './context.js';
 import type { Dependencies } from './dependencies.js';
 import { Locks } from './locks.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
+import { MemoryBudget } from './memory-budget.js';
 import { recordExit } from './record-exit.js';
 import { RunningInstances } from './running-instances.js';
 import { SnapshotSealer } from './snapshot-sealer.js';
@@ -15,6 +16,7 @@ export function openContext(dependencies: Dependencies): Context {
     running: new RunningInstances(guestLinks, logger, (id, exit) => recordExit(dependencies, id, exit)),
     locks: new Locks(),
     mailboxIndexes: new MailboxIndexes(paths, logger),
+    memory: new MemoryBudget(dependencies.limits.memoryReserveBytes),
     sealer: new SnapshotSealer(dependencies),
     underWay: new UnderWay(),
   };

@@ -9,6 +9,7 @@ import { ForkHandoffs } from './handoffs/fork-handoffs.js';
 import { thaw } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
+import { CLONE_MEMORY_BYTES } from './memory-budget.js';
 import { closeLink } from './running-instances.js';
 import { UndoStack } from './undo-stack.js';
 
@@ -26,6 +27,7 @@ export async function restoreInstance(
   using _lock = await context.locks.exclusive(id, signal);
   const parked = context.store.resolve(id);
   assertAllowed('restore', parked.name, parked.state);
+  using _memory = context.memory.book([CLONE_MEMORY_BYTES], 'restoring this instance');
   return { instance: await resumeParked(context, parked, signal), restoreMs: performance.now() - started };
 }
 

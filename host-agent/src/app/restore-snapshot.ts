@@ -7,6 +7,7 @@ import { captureFor } from './capture-fitness.js';
 import type { Context } from './context.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { changed, save } from './instance-record.js';
+import { CLONE_MEMORY_BYTES } from './memory-budget.js';
 import { resumeParked } from './restore-instance.js';
 import { killVm } from './running-instances.js';
 import { UndoStack } from './undo-stack.js';
@@ -39,6 +40,10 @@ export async function restoreSnapshot(
   assertCapability(instance.driver, 'snapshot');
   await assertLoadable(context, snapshot, signal);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'restoring this snapshot');
+
+  // A hypervisor that runs makes room for the next.
+  const needed = snapshot.capture === undefined || instance.vmm !== undefined ? 0 : CLONE_MEMORY_BYTES;
+  using _memory = context.memory.book([needed], 'restoring this snapshot');
 
   await using undo = new UndoStack(context.logger);
   undo.push('remove staged files', () => context.files.removeNext(instance.id));

@@ -19,6 +19,7 @@ export async function startInstance(
   const driver = await usableDriver(context, stopped.driver, signal);
   const image = await context.images.resolve(stopped.imageId);
   await assertFreeBytes(context.paths.root, stopped.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
+  using _memory = context.memory.book([stopped.memoryBytes], 'booting this instance');
   // A failed one may have left its memory; a guest must not find another life's mailboxes in its own.
   await context.files.dropCapture(id);
   const workload = await context.files.loadWorkload(id);

@@ -21,7 +21,9 @@ export async function stopInstance(
   assertAllowed('stop', instance.name, instance.state);
   // Taken out first: its end is wanted, not a failure.
   const running = context.running.remove(id);
-  if (running !== undefined) await shutDown(running, graceMs, context.logger.child({ instance: id }));
+  // A paused guest cannot answer, and has had its disks synced for the pause.
+  const grace = instance.state === 'PAUSED' ? 0 : graceMs;
+  if (running !== undefined) await shutDown(running, grace, context.logger.child({ instance: id }));
   await settleDisk(context, id);
   const stopped = changed(instance, 'STOPPED', {
     vmm: undefined,

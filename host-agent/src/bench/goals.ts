@@ -41,7 +41,7 @@ export function judge(rounds: readonly RoundResult[], accelerator: string): Goal
 
 const ratio = (a = Number.NaN, b = Number.NaN): number => a / b;
 
-const goalOf =
+export const goalOf =
   (memoryMib: number) =>
   (id: string, what: string, measured = Number.NaN, unit: Goal['unit'], limit: Goal['limit']): Goal => ({
     id,

@@ -1,103 +1,64 @@
 import { setMaxListeners } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '@offshoot/shared/errors.js';
-import { ListInstancesRequest } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { Command } from 'commander';
-import { z } from 'zod';
-import { DaemonClient } from '../cli/daemon-client.js';
 import { packageVersion } from '../cli/version.js';
-import { buildDefaultImage } from '../demo/default-image.js';
-import { DaemonProcess } from '../demo/daemon-process.js';
-import { privateNetwork } from '../demo/private-network.js';
+import { BenchDaemon } from './bench-daemon.js';
 import { measureCallRate } from './call-rate.js';
+import { judgeCaptures, measureCaptures, type CapturesResult } from './captures.js';
 import { residentMib } from './daemon-cost.js';
 import { judge } from './goals.js';
-import { describeMachine } from './machine.js';
 import { OPTIONS, type BenchOptions } from './options.js';
 import { OurInstances } from './our-instances.js';
-import { report, type BenchResult } from './report.js';
+import { report, type BenchRun, type CapturesFound, type RoundsFound } from './report.js';
 import { measureRound, type RoundResult } from './round.js';
 
-const repository = fileURLToPath(new URL('../../../', import.meta.url));
-const imagesDirectory = join(repository, '.cache/images');
-const resultsDirectory = join(repository, 'bench/results');
+const resultsDirectory = fileURLToPath(new URL('../../../bench/results', import.meta.url));
 
-const IMAGE = z.object({ kernelParameters: z.string() });
-
-/** Measures in a daemon of its own and leaves nothing behind but the file of results. */
-async function bench(options: BenchOptions, signal: AbortSignal): Promise<BenchResult> {
-  const startedAt = new Date().toISOString();
-  const image = await buildDefaultImage(imagesDirectory, tell, signal);
-  const directory = await mkdtemp(join(tmpdir(), 'offshoot-bench-'));
-  try {
-    await using daemon = await DaemonProcess.start({
-      settings: {
-        state_dir: join(directory, 'state'),
-        images_dir: imagesDirectory,
-        listen: `unix://${join(directory, 'api.sock')}`,
-        log_level: 'warn',
-      },
-      through: privateNetwork(),
-    });
-    try {
-      using client = new DaemonClient(daemon.address, signal);
-      const machine = await describeMachine(client);
-      const imageDirectory = join(imagesDirectory, image.id);
-      const { kernelParameters } = IMAGE.parse(JSON.parse(await readFile(join(imageDirectory, 'image.json'), 'utf8')));
-      const kernel = {
-        vmlinuz: join(imageDirectory, 'vmlinuz'),
-        initrd: join(imageDirectory, 'initrd'),
-        commandLine: `${kernelParameters} offshoot.ipv4=10.0.2.15/24 offshoot.gateway=10.0.2.2 offshoot.hostname=stock`,
-      };
-      const rounds: RoundResult[] = [];
-      for (const memoryMib of options.memory) {
-        const { accelerator } = machine;
-        const peer = { accelerator, memoryMib, rootDisk: join(imageDirectory, 'rootfs.ext4'), kernel };
-        const { forks } = options;
-        const daemonPid = daemon.pid;
-        rounds.push(await measureRound({ client, daemonPid, forks, peer, scratch: directory, onStep: tell, signal }));
-      }
-      tell('GetInstance');
-      await new OurInstances(client).boot('asked', options.memory[0] ?? 512);
-      const getInstance = await measureCallRate(client, 'asked');
-      const goals = judge(rounds, machine.accelerator);
-      const { id, kernelRelease } = image;
-      const daemonResidentMib = residentMib(daemon.pid);
-      return {
-        version: packageVersion(),
-        startedAt,
-        machine,
-        image: { id, kernelRelease },
-        rounds,
-        goals,
-        getInstance,
-        daemonResidentMib,
-      };
-    } finally {
-      await removeInstances(daemon.address);
-    }
-  } finally {
-    await rm(directory, { recursive: true, force: true });
+/** Rounds of everything beside stock QEMU, for each size of memory. */
+async function rounds(options: BenchOptions, bench: BenchDaemon, signal: AbortSignal): Promise<RoundsFound> {
+  const { client, daemonPid, directory, machine, imageDirectory } = bench;
+  const { accelerator } = machine;
+  const kernel = await bench.kernelOfPeer();
+  const found: RoundResult[] = [];
+  for (const memoryMib of options.memory) {
+    const peer = { accelerator, memoryMib, rootDisk: join(imageDirectory, 'rootfs.ext4'), kernel };
+    const { forks } = options;
+    found.push(await measureRound({ client, daemonPid, forks, peer, scratch: directory, onStep: tell, signal }));
   }
+  tell('GetInstance');
+  await new OurInstances(client).boot('asked', options.memory[0] ?? 512);
+  const getInstance = await measureCallRate(client, 'asked');
+  return {
+    rounds: found,
+    goals: judge(found, accelerator),
+    getInstance,
+    daemonResidentMib: residentMib(daemonPid),
+  };
 }
 
-/** Also after a cancellation, hence a connection of its own. */
-async function removeInstances(address: string): Promise<void> {
-  using client = new DaemonClient(address, new AbortController().signal);
-  const list = client.instances.listInstances.bind(client.instances);
-  const { instances } = await client.unary(list, ListInstancesRequest.fromPartial({ pageSize: 1000 }));
-  const ours = new OurInstances(client);
-  await Promise.allSettled(instances.map(({ id }) => ours.remove(id)));
+/** Captures of running VMs and generations of forks, for each size of memory. */
+async function captures({ memory, forks }: BenchOptions, { client }: BenchDaemon): Promise<CapturesFound> {
+  const found: CapturesResult[] = [];
+  for (const memoryMib of memory) found.push(await measureCaptures({ client, forks, memoryMib, onStep: tell }));
+  return { captures: found, goals: judgeCaptures(found) };
+}
+
+async function bench(options: BenchOptions, signal: AbortSignal): Promise<BenchRun & (RoundsFound | CapturesFound)> {
+  const startedAt = new Date().toISOString();
+  await using daemon = await BenchDaemon.start(tell, signal);
+  const { machine, image } = daemon;
+  const found = options.captures === true ? await captures(options, daemon) : await rounds(options, daemon, signal);
+  return { version: packageVersion(), startedAt, machine, image, ...found };
 }
 
 function tell(step: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${step}`);
 }
 
-async function keep(result: BenchResult): Promise<string> {
+async function keep(result: BenchRun): Promise<string> {
   await mkdir(resultsDirectory, { recursive: true });
   const path = join(resultsDirectory, `${result.startedAt.replaceAll(':', '-')}.json`);
   await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);

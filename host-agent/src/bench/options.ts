@@ -5,6 +5,8 @@ export interface BenchOptions {
   readonly forks: number;
   /** Guest memory of each round, in MiB, ascending. */
   readonly memory: readonly number[];
+  /** Measures captures of running VMs and generations of forks instead. */
+  readonly captures?: true;
 }
 
 const MIB_RANGE = { min: 128, max: 65_536 } as const;
@@ -13,6 +15,10 @@ const MAX_FORKS = 1000;
 export const OPTIONS = [
   new Option('--forks <N>', 'measured forks for each size of memory').argParser(parseForks).default(20),
   new Option('--memory <MiB[,MiB]>', 'sizes of guest memory').argParser(parseMemory).default([512, 2048], '512,2048'),
+  new Option(
+    '--captures',
+    'measure captures of running VMs and forks of forks instead of the rounds beside stock QEMU',
+  ),
 ] as const;
 
 /** @throws InvalidArgumentError */

@@ -5,8 +5,10 @@ import {
   CreateInstanceRequest,
   DeleteInstanceRequest,
   ForkInstanceRequest,
+  GetInstanceRequest,
   RestoreInstanceRequest,
   StandbyInstanceRequest,
+  StreamLogsRequest,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import type { DaemonClient } from '../cli/daemon-client.js';
 
@@ -24,14 +26,21 @@ export type ForkTime = (typeof FORK_PHASES)[number] | 'host' | 'call';
 export class OurInstances {
   constructor(private readonly client: DaemonClient) {}
 
-  /** Boots a VM with the bench's worker. Returns the time until its agent answered. */
-  async boot(name: string, memoryMib: number): Promise<number> {
+  /**
+   * Boots a VM with the bench's worker. Returns the time until its agent answered.
+   * @param dirtyMib memory the worker writes over and over
+   */
+  async boot(name: string, memoryMib: number, dirtyMib = 0): Promise<number> {
     const { instances } = this.client;
     const path = '/srv/worker.cjs';
     const request = CreateInstanceRequest.fromPartial({
       name,
       memoryBytes: BigInt(memoryMib) * 2n ** 20n,
-      workload: { argv: ['node', path], files: [{ path, content: await readFile(worker) }] },
+      workload: {
+        argv: ['node', path],
+        env: { DIRTY_MIB: String(dirtyMib) },
+        files: [{ path, content: await readFile(worker) }],
+      },
     });
     return milliseconds((await this.client.unary(instances.createInstance.bind(instances), request)).bootTime);
   }
@@ -70,6 +79,47 @@ export class OurInstances {
     const phases = FORK_PHASES.map((phase) => [phase, milliseconds(timings?.[phase])] as const);
     const times = Object.fromEntries(phases) as Record<(typeof FORK_PHASES)[number], number>;
     return { ...times, host: HOST_PHASES.reduce((sum, phase) => sum + times[phase], 0), call };
+  }
+
+  /** Forks a running VM and removes the fork. Returns how long the source stood still. */
+  async capture(source: string, name: string): Promise<number> {
+    const { instances } = this.client;
+    const request = ForkInstanceRequest.fromPartial({
+      source,
+      name,
+      fromRunning: true,
+      networkTimeout: { seconds: 30n, nanos: 0 },
+    });
+    const { timings } = await this.client.unary(instances.forkInstance.bind(instances), request);
+    await this.remove(name);
+    return milliseconds(timings?.sourcePause);
+  }
+
+  /** Resolves when the worker has written its memory once more from its beginning to its end. */
+  async written(instance: string): Promise<void> {
+    const { instances } = this.client;
+    let already = 0;
+    for await (const { data } of this.client.stream(
+      instances.streamLogs.bind(instances),
+      StreamLogsRequest.fromPartial({ instance }),
+    ))
+      already += data.length;
+    const request = StreamLogsRequest.fromPartial({ instance, follow: true });
+    let [bytes, passes] = [0, 0];
+    for await (const { data } of this.client.stream(instances.streamLogs.bind(instances), request)) {
+      const fresh = Buffer.from(data).subarray(Math.max(0, already - bytes));
+      bytes += data.length;
+      passes += fresh.toString().split('\n').length - 1;
+      // The one under way when this was called may have begun before.
+      if (passes >= 2) return;
+    }
+  }
+
+  /** The VMM that runs it now. */
+  async vmmPid(instance: string): Promise<number> {
+    const { instances } = this.client;
+    const request = GetInstanceRequest.fromPartial({ instance });
+    return (await this.client.unary(instances.getInstance.bind(instances), request)).instance?.vmmPid ?? 0;
   }
 
   /** Removes an instance, running or not. */

@@ -90,7 +90,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       /^NAME +ID +STATE .*\none +[0-9a-z]{26} +running +qemu +1 +256 MiB /,
     );
     expect((await offshoot(['inspect', 'one'])).stdout).toMatch(
-      /Address: +10\.0\.0\.2\/24\n[^]*MAILBOX[^]*\ntask +armed +/,
+      /Address: +10\.0\.0\.2\/24\n[^]*Disk use: +12 MiB own, 130 MiB shared\n[^]*MAILBOX[^]*\ntask +armed +/,
     );
     expect((await offshoot(['logs', 'one', '--source', 'console'])).stdout).toBe('console of one');
     const standby = await offshoot(['standby', 'one', '--wait-mailbox', 'task', '--wait-timeout', '1.5']);
@@ -146,7 +146,10 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       bootTime: '4.321500s',
     });
     expect(await json('ps')).toMatchObject({ instances: [{ name: 'j' }], nextPageToken: '' });
-    expect(await json('inspect', 'j')).toMatchObject({ mailboxes: [{ state: 'MAILBOX_STATE_ARMED', generation: 0 }] });
+    expect(await json('inspect', 'j')).toMatchObject({
+      mailboxes: [{ state: 'MAILBOX_STATE_ARMED', generation: 0 }],
+      storage: { ownBytes: '12582912', sharedBytes: '136314880' },
+    });
     expect(await json('logs', 'j')).toEqual({ data: Buffer.from('workload of j\n').toString('base64') });
     expect(await json('standby', 'j')).toMatchObject({ captureTime: '0.007250s' });
     expect(await json('fork', 'j', '--name', 'k', '--mailbox', 'task=1')).toMatchObject({

@@ -76,6 +76,16 @@ export const SETTINGS = {
     placeholder: 'N',
     help: 'most instances at a time',
   },
+  'limits.memory_reserve_mib': {
+    schema: z.coerce
+      .number('a whole number of MiB from 0 to 67108864')
+      .int('a whole number of MiB from 0 to 67108864')
+      .min(0, 'a whole number of MiB from 0 to 67108864')
+      .max(67_108_864, 'a whole number of MiB from 0 to 67108864'),
+    default: 256,
+    placeholder: 'MIB',
+    help: 'memory of the host that no boot, fork or restore may use',
+  },
   'limits.boot_seconds': {
     schema: z.coerce.number('seconds from 1 to 600').min(1, 'seconds from 1 to 600').max(600, 'seconds from 1 to 600'),
     default: 120,

@@ -175,7 +175,9 @@ describe('the signal of a call', () => {
 
   /** The fake's fork has begun once a second call, made later, has been answered. */
   async function untilRunning({ client }: ServedHost): Promise<void> {
-    await settled<unknown>((callback) => client.getInstance({ instance: 'none', includeMailboxes: false }, callback));
+    await settled<unknown>((callback) =>
+      client.getInstance({ instance: 'none', includeMailboxes: false, includeStorage: false }, callback),
+    );
   }
 });
 

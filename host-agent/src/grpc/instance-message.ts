@@ -2,11 +2,13 @@ import {
   InstanceState as WireState,
   MailboxState as WireMailboxState,
   type Instance as InstanceMessage,
+  type InstanceStorage,
   type Mailbox,
 } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type { MailboxView } from '../app/commands.js';
 import type { Instance } from '../domain/instance.js';
 import type { InstanceState } from '../domain/instance-state.js';
+import type { StorageUse } from '../ports/instance-files.js';
 
 const WIRE_STATE: Readonly<Record<InstanceState, WireState>> = {
   CREATING: WireState.INSTANCE_STATE_CREATING,
@@ -64,4 +66,9 @@ export const toMailboxMessage = (mailbox: MailboxView): Mailbox => ({
   capacityBytes: mailbox.capacityBytes,
   generation: mailbox.generation,
   registered: mailbox.registered,
+});
+
+export const toStorageMessage = ({ ownBytes, sharedBytes }: StorageUse): InstanceStorage => ({
+  ownBytes: BigInt(ownBytes),
+  sharedBytes: BigInt(sharedBytes),
 });

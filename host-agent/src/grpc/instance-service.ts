@@ -11,7 +11,7 @@ import type { CallRunner } from './call-runner.js';
 import { errorStatus } from './error-status.js';
 import { toForkMessage, toForkOutcomeMessage } from './fork-message.js';
 import { parseFork, parseForks } from './fork-requests.js';
-import { toInstanceMessage, toMailboxMessage } from './instance-message.js';
+import { toInstanceMessage, toMailboxMessage, toStorageMessage } from './instance-message.js';
 import { parseCreate, parseInstance, parseList, parseLogs, parseStandby, parseStop } from './instance-requests.js';
 import { toDuration } from './proto-duration.js';
 
@@ -46,9 +46,15 @@ export function instanceService(instances: InstanceOperations, run: CallRunner):
     }),
     getInstance: run.unary('reads', async (request, signal) => {
       const reference = parseInstance(request);
-      if (!request.includeMailboxes) return { instance: message(instances.get(reference)), mailboxes: [] };
-      const { instance, mailboxes } = await instances.mailboxesOf(reference, signal);
-      return { instance: message(instance), mailboxes: mailboxes.map(toMailboxMessage) };
+      const { instance, mailboxes } = request.includeMailboxes
+        ? await instances.mailboxesOf(reference, signal)
+        : { instance: instances.get(reference), mailboxes: [] };
+      const storage = request.includeStorage ? await instances.storageOf(instance.id) : undefined;
+      return {
+        instance: message(instance),
+        mailboxes: mailboxes.map(toMailboxMessage),
+        storage: storage && toStorageMessage(storage),
+      };
     }),
     listInstances: run.unary('reads', (request) => {
       const page = instances.list(parseList(request));

@@ -3,6 +3,14 @@ import type { FileStamp, Instance } from '../domain/instance.js';
 import type { CapturePaths } from '../paths.js';
 import type { WorkloadSpec } from './guest-link.js';
 
+/** Bytes that files take on the disk, holes not counted. */
+export interface StorageUse {
+  /** In files nobody else has a name of. */
+  readonly ownBytes: number;
+  /** In files that others hold by links of their own. */
+  readonly sharedBytes: number;
+}
+
 /** The folders of instances, and of captures that belong to none. */
 export interface InstanceFiles {
   /** Makes the folder of a new instance with its record in it. */
@@ -43,6 +51,8 @@ export interface InstanceFiles {
   /** Removes it; forks made of it hold its memory by links of their own. */
   removeCapture(paths: CapturePaths): Promise<void>;
   stampOf(path: string): Promise<FileStamp>;
+  /** What the instance's folder takes; nothing where there is none. */
+  use(id: InstanceId): Promise<StorageUse>;
   /** Removes what a killed daemon left: folders on their way out, temporary files, folders without an instance, captures. Returns what was removed. */
   sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
 }

@@ -7,8 +7,9 @@ import { UNFINISHED_COPY, copyDirectory } from '../os/directory-copy.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import type { CapturePaths, StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
-import type { InstanceFiles } from '../ports/instance-files.js';
+import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
 import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
+import { storageUse } from './storage-use.js';
 
 /** Folder of files that were to replace an instance's own. By the sweep, what was to be finished is. */
 const NEXT = 'next';
@@ -134,6 +135,10 @@ export class InstanceDirectories implements InstanceFiles {
 
   stampOf(path: string): Promise<FileStamp> {
     return stampOf(path);
+  }
+
+  async use(id: InstanceId): Promise<StorageUse> {
+    return storageUse(this.paths.instance(id).root);
   }
 
   async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {

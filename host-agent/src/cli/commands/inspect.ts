@@ -1,4 +1,4 @@
-import type { Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
+import type { Instance, InstanceStorage } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { GetInstanceRequest, GetInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { formatBytes, formatMap, formatState } from '../format-values.js';
 import { describeMailboxes } from '../mailbox-table.js';
@@ -9,20 +9,20 @@ import type { Define } from './define.js';
 export const defineInspect: Define = (program, run) => {
   program
     .command('inspect')
-    .description('show an instance and its mailboxes')
+    .description('show an instance, what it takes of the disk, and its mailboxes')
     .argument('<instance>', 'id, name, or beginning of an id')
     .action((instance: string) =>
       run(async (context) => {
         const { instances } = context.client;
         const response = await context.client.unary<GetInstanceRequest, GetInstanceResponse>(
           instances.getInstance.bind(instances),
-          { instance, includeMailboxes: true },
+          { instance, includeMailboxes: true, includeStorage: true },
         );
         await context.print({
           json: () => protoJson('GetInstanceResponse', GetInstanceResponse, response),
           text: () =>
             [
-              ...(response.instance === undefined ? [] : [describe(response.instance)]),
+              ...(response.instance === undefined ? [] : [describe(response.instance, response.storage)]),
               describeMailboxes(response.mailboxes),
             ].join('\n\n'),
         });
@@ -30,7 +30,7 @@ export const defineInspect: Define = (program, run) => {
     );
 };
 
-const describe = (instance: Instance): string =>
+const describe = (instance: Instance, storage: InstanceStorage | undefined): string =>
   facts([
     ['Name', instance.name],
     ['Id', instance.id],
@@ -54,5 +54,9 @@ const describe = (instance: Instance): string =>
     ['VMM pid', instance.vmmPid === 0 ? '' : String(instance.vmmPid)],
     ['Agent', instance.agent?.version ?? ''],
     ['Kernel', instance.agent?.kernelRelease ?? ''],
+    [
+      'Disk use',
+      storage === undefined ? '' : `${formatBytes(storage.ownBytes)} own, ${formatBytes(storage.sharedBytes)} shared`,
+    ],
     ['Directory', instance.directory],
   ]);

@@ -19,6 +19,7 @@ import { mintInstanceId, parseImageId } from '../../domain/ids.js';
 import { assertAllowed } from '../../domain/instance-state.js';
 import type { Instance } from '../../domain/instance.js';
 import type { Image } from '../../ports/image-store.js';
+import type { StorageUse } from '../../ports/instance-files.js';
 
 const IMAGE: Image = {
   id: parseImageId('ab'.repeat(32)),
@@ -68,6 +69,12 @@ export class FakeHost implements InstanceOperations {
 
   mailboxesOf = (reference: string): Promise<{ instance: Instance; mailboxes: readonly MailboxView[] }> =>
     Promise.resolve().then(() => ({ instance: this.get(reference), mailboxes: this.#mailboxes }));
+
+  storageOf = (reference: string): Promise<StorageUse> =>
+    Promise.resolve().then(() => {
+      this.get(reference);
+      return { ownBytes: 12 * 2 ** 20, sharedBytes: 130 * 2 ** 20 };
+    });
 
   list = (command: ListInstancesCommand): { instances: readonly Instance[]; nextPageToken: string } => {
     this.asked.push({ call: 'list', command });

@@ -103,6 +103,20 @@ export interface GuestAgentInfo {
   kernelRelease: string;
 }
 
+/**
+ * InstanceStorage is what an instance takes of the host's disk. Bytes are those allocated: holes take none. The image's root
+ * disk, which all instances of an image read, is not part of it.
+ */
+export interface InstanceStorage {
+  /** Bytes that are its alone: deleting it frees them. */
+  ownBytes: bigint;
+  /**
+   * Bytes in files which other instances or snapshots hold, too: the base that forks map, layers of disks. Freed with the
+   * last that holds them.
+   */
+  sharedBytes: bigint;
+}
+
 /** Mailbox is a named frame in an instance's memory which a fork can fill. */
 export interface Mailbox {
   /** Name the guest armed it under; names starting with "offshoot." are reserved. */
@@ -638,6 +652,81 @@ export const GuestAgentInfo: MessageFns<GuestAgentInfo> = {
     message.version = object.version ?? "";
     message.bootId = object.bootId ?? "";
     message.kernelRelease = object.kernelRelease ?? "";
+    return message;
+  },
+};
+
+function createBaseInstanceStorage(): InstanceStorage {
+  return { ownBytes: 0n, sharedBytes: 0n };
+}
+
+export const InstanceStorage: MessageFns<InstanceStorage> = {
+  encode(message: InstanceStorage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ownBytes !== 0n) {
+      if (BigInt.asUintN(64, message.ownBytes) !== message.ownBytes) {
+        throw new globalThis.Error("value provided for field message.ownBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.ownBytes);
+    }
+    if (message.sharedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.sharedBytes) !== message.sharedBytes) {
+        throw new globalThis.Error("value provided for field message.sharedBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sharedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InstanceStorage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInstanceStorage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.ownBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sharedBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<InstanceStorage>): InstanceStorage {
+    return InstanceStorage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<InstanceStorage>): InstanceStorage {
+    const message = createBaseInstanceStorage();
+    message.ownBytes = (object.ownBytes !== undefined && object.ownBytes !== null) ? BigInt(object.ownBytes) : 0n;
+    message.sharedBytes = (object.sharedBytes !== undefined && object.sharedBytes !== null)
+      ? BigInt(object.sharedBytes)
+      : 0n;
     return message;
   },
 };

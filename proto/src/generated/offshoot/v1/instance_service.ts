@@ -21,7 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
-import { Instance, InstanceState, Mailbox } from "./instance.js";
+import { Instance, InstanceState, InstanceStorage, Mailbox } from "./instance.js";
 
 export const protobufPackage = "offshoot.v1";
 
@@ -108,6 +108,8 @@ export interface GetInstanceRequest {
   instance: string;
   /** Also list its mailboxes. For a parked instance the first such call scans its memory. */
   includeMailboxes: boolean;
+  /** Also tell what it takes of the host's disk, which looks at each of its files. */
+  includeStorage: boolean;
 }
 
 /** GetInstanceResponse has the instance. */
@@ -118,6 +120,8 @@ export interface GetInstanceResponse {
     | undefined;
   /** Its mailboxes, where asked for. */
   mailboxes: Mailbox[];
+  /** What it takes of the host's disk, where asked for. */
+  storage: InstanceStorage | undefined;
 }
 
 /** ListInstancesRequest selects instances. */
@@ -991,7 +995,7 @@ export const CreateInstanceResponse: MessageFns<CreateInstanceResponse> = {
 };
 
 function createBaseGetInstanceRequest(): GetInstanceRequest {
-  return { instance: "", includeMailboxes: false };
+  return { instance: "", includeMailboxes: false, includeStorage: false };
 }
 
 export const GetInstanceRequest: MessageFns<GetInstanceRequest> = {
@@ -1001,6 +1005,9 @@ export const GetInstanceRequest: MessageFns<GetInstanceRequest> = {
     }
     if (message.includeMailboxes !== false) {
       writer.uint32(16).bool(message.includeMailboxes);
+    }
+    if (message.includeStorage !== false) {
+      writer.uint32(24).bool(message.includeStorage);
     }
     return writer;
   },
@@ -1034,6 +1041,14 @@ export const GetInstanceRequest: MessageFns<GetInstanceRequest> = {
             message.includeMailboxes = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.includeStorage = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1053,12 +1068,13 @@ export const GetInstanceRequest: MessageFns<GetInstanceRequest> = {
     const message = createBaseGetInstanceRequest();
     message.instance = object.instance ?? "";
     message.includeMailboxes = object.includeMailboxes ?? false;
+    message.includeStorage = object.includeStorage ?? false;
     return message;
   },
 };
 
 function createBaseGetInstanceResponse(): GetInstanceResponse {
-  return { instance: undefined, mailboxes: [] };
+  return { instance: undefined, mailboxes: [], storage: undefined };
 }
 
 export const GetInstanceResponse: MessageFns<GetInstanceResponse> = {
@@ -1068,6 +1084,9 @@ export const GetInstanceResponse: MessageFns<GetInstanceResponse> = {
     }
     for (const v of message.mailboxes) {
       Mailbox.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.storage !== undefined) {
+      InstanceStorage.encode(message.storage, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1101,6 +1120,14 @@ export const GetInstanceResponse: MessageFns<GetInstanceResponse> = {
             message.mailboxes.push(Mailbox.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.storage = InstanceStorage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1122,6 +1149,9 @@ export const GetInstanceResponse: MessageFns<GetInstanceResponse> = {
       ? Instance.fromPartial(object.instance)
       : undefined;
     message.mailboxes = object.mailboxes?.map((e) => Mailbox.fromPartial(e)) || [];
+    message.storage = (object.storage !== undefined && object.storage !== null)
+      ? InstanceStorage.fromPartial(object.storage)
+      : undefined;
     return message;
   },
 };

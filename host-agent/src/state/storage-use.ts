@@ -1,0 +1,38 @@
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf } from '@offshoot/shared/errors.js';
+import type { StorageUse } from '../ports/instance-files.js';
+
+/** The unit of st_blocks, whatever the file system's own blocks are (stat(2)). */
+const BLOCK_BYTES = 512;
+
+/** What a folder takes on the disk; files that go meanwhile count as gone. */
+export async function storageUse(folder: string): Promise<StorageUse> {
+  const inodes = new Map<bigint, { bytes: number; names: number; links: number }>();
+  for (const path of await namesIn(folder)) {
+    const stats = await unlessGone(lstat(path, { bigint: true }));
+    if (stats?.isFile() !== true) continue;
+    const { ino, blocks, nlink } = stats;
+    const { names } = inodes.get(ino) ?? { names: 0 };
+    inodes.set(ino, { bytes: Number(blocks) * BLOCK_BYTES, names: names + 1, links: Number(nlink) });
+  }
+  let [ownBytes, sharedBytes] = [0, 0];
+  for (const { bytes, names, links } of inodes.values())
+    if (links > names) sharedBytes += bytes;
+    else ownBytes += bytes;
+  return { ownBytes, sharedBytes };
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  const entries = (await unlessGone(readdir(folder, { recursive: true, withFileTypes: true }))) ?? [];
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
+
+async function unlessGone<Value>(work: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
