@@ -22,6 +22,7 @@ import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
 import { InstanceDirectories } from './state/instance-directories.js';
 import { SqliteInstanceStore } from './state/sqlite-instance-store.js';
+import { SqliteJournal } from './state/sqlite-journal.js';
 import { openStateDatabase } from './state/state-database.js';
 import { StateDirectory } from './state/state-directory.js';
 import { Qcow2Disks } from './storage/qcow2-disks.js';
@@ -61,6 +62,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     version: VERSION,
     paths,
     store,
+    journal: new SqliteJournal(database),
     files: new InstanceDirectories(paths),
     drivers: new Map([
       [

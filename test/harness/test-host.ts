@@ -37,6 +37,7 @@ export interface TestHostOptions {
   readonly settings?: Partial<Record<SettingKey, string>>;
   /** Mounts a file system of this many bytes as the state directory, seen by the daemon alone. Needs root. */
   readonly stateBytes?: number;
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -105,6 +106,7 @@ export class TestHost implements AsyncDisposable {
         ...settings,
       },
       through: this.machine.through(this.options.stateBytes),
+      environment: this.options.environment ?? {},
     });
   }
 

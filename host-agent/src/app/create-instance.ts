@@ -5,7 +5,7 @@ import type { CreateInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import { reserveInstance } from './new-instance.js';
-import { UndoStack } from './undo-stack.js';
+import { Operation } from './operation.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
 export async function createInstance(
@@ -19,15 +19,18 @@ export async function createInstance(
   // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work.
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
 
-  await using undo = new UndoStack(context.logger);
+  await using operation = Operation.begin(context, 'create-instance', undefined);
   const { name, labels, vcpus, memoryBytes, workload } = command;
   const draft = { name, labels, imageId: image.id, driver: driver.name, vcpus, memoryBytes };
-  const reserved = reserveInstance(context, draft, undo);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
+  const reserved = reserveInstance(context, draft, operation);
+  operation.reserved(reserved.id);
+  operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
+  operation.reached('folder');
   await context.disks.create(image.rootDisk, context.paths.instance(reserved.id).disk, signal);
-  const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, signal);
-  undo.release();
+  operation.reached('disk');
+  const order = { instance: reserved, image, driver, workload };
+  const instance = await bootInstance(context, order, operation, signal);
   return { instance, bootMs: performance.now() - started };
 }

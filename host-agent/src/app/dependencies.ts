@@ -8,6 +8,7 @@ import type { GuestLinkFactory } from '../ports/guest-link.js';
 import type { ImageStore } from '../ports/image-store.js';
 import type { InstanceFiles } from '../ports/instance-files.js';
 import type { InstanceStore } from '../ports/instance-store.js';
+import type { Journal } from '../ports/journal.js';
 import type { Network } from '../ports/network.js';
 import type { OrphanProcesses } from '../ports/orphan-processes.js';
 
@@ -16,6 +17,7 @@ export interface Dependencies {
   readonly version: string;
   readonly paths: StatePaths;
   readonly store: InstanceStore;
+  readonly journal: Journal;
   readonly files: InstanceFiles;
   readonly drivers: ReadonlyMap<DriverName, HypervisorDriver>;
   readonly defaultDriver: DriverName;

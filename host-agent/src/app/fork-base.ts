@@ -2,6 +2,7 @@ import { ulid } from 'ulid';
 import type { InstanceId } from '../domain/ids.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
+import type { CaptureStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
 import { captureFor } from './capture-fitness.js';
@@ -11,8 +12,8 @@ import type { Context } from './context.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
+import { Operation } from './operation.js';
 import { runningVm, type RunningInstance } from './running-instances.js';
-import { UndoStack } from './undo-stack.js';
 
 /** One moment of an instance, held still for as long as forks are made of it. */
 export interface ForkBase extends AsyncDisposable {
@@ -81,20 +82,31 @@ async function captureRunning(
   if (source.state === 'RUNNING') await agentReady(running, source, signal);
 
   const files = context.paths.capture(ulid().toLowerCase());
-  await using undo = new UndoStack(context.logger);
-  undo.push('remove capture', () => context.files.removeCapture(files));
+  await using operation = Operation.begin(context, 'capture-running', id);
+  operation.push('remove capture', () => context.files.removeCapture(files));
   await context.files.createCapture(files);
+  operation.reached('folder');
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
   // Disks and memory belong to one instant.
-  const whilePaused = (): Promise<void> => context.disks.clone(paths.disk, files.disk, signal);
+  const whilePaused = async (): Promise<void> => {
+    await context.disks.clone(paths.disk, files.disk, signal);
+    operation.reached('clone disk');
+  };
+  const onReached = (step: CaptureStep): void => {
+    operation.reached(step);
+  };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
-  const result = await snapshot(context, source, running, target, { whilePaused }, signal);
+  operation.reached('hold');
+  const result = await snapshot(context, source, running, target, { whilePaused, onReached }, signal);
+  operation.reached('record');
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
+  operation.reached('share memory');
   await context.files.copyWorkload(paths, files);
+  operation.reached('copy workload');
   const capture = await captureRecord(context, source, running, result, files);
-  undo.release();
+  operation.release();
   return {
     source,
     capture,

@@ -4,10 +4,10 @@ import type { ForkInstanceCommand, ForkResult, ForkTimings } from './commands.js
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import type { ForkBase } from './fork-base.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
 import { reserveInstance } from './new-instance.js';
+import { Operation } from './operation.js';
 import type { Stopwatch } from './stopwatch.js';
-import { UndoStack } from './undo-stack.js';
 
 /** Makes a fork of a base's disk alone: stopped, or booted from it. */
 export async function forkDisk(
@@ -17,33 +17,36 @@ export async function forkDisk(
   target: 'RUNNING' | 'STOPPED',
   signal: AbortSignal,
   watch: Stopwatch,
+  whole?: Operation,
 ): Promise<ForkResult> {
   const { imageId, vcpus, memoryBytes } = source;
   const driver = await usableDriver(context, source.driver, signal);
   const needed = (target === 'RUNNING' ? memoryBytes : 0) + BOOT_MARGIN_BYTES;
   await assertFreeBytes(context.paths.root, needed, 'forking this instance');
 
-  await using undo = new UndoStack(context.logger);
+  await using operation = Operation.begin(context, 'fork-disk', undefined, whole);
   const draft = { name, labels, imageId, driver: driver.name, vcpus, memoryBytes, forkedFrom: source.id };
-  const reserved = reserveInstance(context, draft, undo);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
+  const reserved = reserveInstance(context, draft, operation);
+  operation.reserved(reserved.id);
+  operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
+  operation.reached('folder');
   const paths = context.paths.instance(reserved.id);
   await context.files.copyWorkload(files, paths);
   await context.disks.clone(files.disk, paths.disk, signal);
+  operation.reached('disk');
   const clone = watch.lap();
   const timings: ForkTimings = { ...NO_TIME, clone, sourcePause: sourcePauseMs };
   if (target === 'STOPPED') {
     signal.throwIfAborted();
     const instance = changed(reserved, 'STOPPED', {});
-    await save(context, instance, { durable: false });
-    undo.release();
+    await operation.record(instance, { durable: false, before: reserved });
+    operation.release();
     return { instance, acks: [], timings: { ...timings, total: watch.total } };
   }
   const image = await context.images.resolve(imageId);
   const workload = await context.files.loadWorkload(reserved.id);
-  const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, signal);
-  undo.release();
+  const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, operation, signal);
   return { instance, acks: [], timings: { ...timings, total: watch.total } };
 }
 

@@ -6,6 +6,7 @@ import { deleteInstance } from './delete-instance.js';
 import { openForkBase } from './fork-base.js';
 import { checkBeforeCapture, prepareFork, type PreparedFork } from './fork-instance.js';
 import { Stopwatch } from './stopwatch.js';
+import { Operation } from './operation.js';
 import { UndoStack } from './undo-stack.js';
 
 /** Forks under way at a time: their guests start at once, and more than so many would only wait for each other's CPU. */
@@ -36,10 +37,15 @@ export async function* forkInstances(
 
   const ended = new AbortController();
   const working = AbortSignal.any([signal, ended.signal]);
-  const making = new ParallelForks(forks, (fork) => fork.make(working, new Stopwatch()));
+  await using whole = command.allOrNothing ? Operation.begin(context, 'fork-all', base.source.id) : undefined;
+  const making = new ParallelForks(forks, (fork) => fork.make(working, new Stopwatch(), whole));
   try {
-    if (command.allOrNothing) yield* await all(context, making, ended);
-    else yield* making.outcomes();
+    if (whole === undefined) yield* making.outcomes();
+    else {
+      const made = await all(context, making, ended);
+      whole.stand();
+      yield* made;
+    }
   } finally {
     // The caller went away, or there are none left: those under way are undone before their base goes.
     ended.abort(new Aborted('the caller of these forks went away', { reason: 'CALL_CANCELLED' }));

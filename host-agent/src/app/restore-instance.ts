@@ -5,10 +5,10 @@ import { captureFor } from './capture-fitness.js';
 import type { Context } from './context.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { thaw } from './held-guest.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
+import { Operation } from './operation.js';
 import { closeLink } from './running-instances.js';
-import { UndoStack } from './undo-stack.js';
 
 /** Resumes a parked instance where it stood. On failure it stays parked. */
 export async function restoreInstance(
@@ -26,23 +26,26 @@ export async function restoreInstance(
   const capture = captureFor(context, parked);
   const paths = context.paths.instance(id);
 
-  await using undo = new UndoStack(context.logger);
+  await using operation = Operation.begin(context, 'restore-instance', id);
   using nic = context.network.attach(parked.network);
   const spec = { ...machineSpec(parked, paths, nic.backend), capture, stateFile: join(paths.root, capture.stateFile) };
   const { vm } = await driver.restore(spec, signal);
-  undo.push('end hypervisor', () => vm.kill());
+  operation.push('end hypervisor', () => vm.kill());
+  operation.reached('launch');
   const running = await context.running.openLink(vm, parked, paths, capture.workloadLogOffset, signal);
-  undo.push('close link', () => closeLink(running));
+  operation.push('close link', () => closeLink(running));
+  operation.reached('link');
   running.link.wake();
   signal.throwIfAborted();
   const instance = changed(parked, 'RUNNING', { capture: undefined, vmm: vm.process });
-  await save(context, instance, { durable: false });
-  undo.push('park again', () => save(context, parked, { durable: false }));
+  await operation.record(instance, { durable: false, before: parked });
   await vm.resume(signal);
-  undo.release();
+  operation.release();
+  operation.reached('resume');
   context.mailboxIndexes.forget(paths);
   context.running.add(id, running);
   // Its workload was frozen for the capture.
   await thaw(running.link, instance.name, context.logger);
+  operation.reached('thaw');
   return { instance, restoreMs: performance.now() - started };
 }

@@ -4,6 +4,7 @@ import { assertFreeBytes } from '../os/disk-space.js';
 import { BOOT_MARGIN_BYTES, bootInstance } from './boot.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
+import { Operation } from './operation.js';
 
 /** Boots a stopped or failed instance from its own disk. On failure it is as it was. */
 export async function startInstance(
@@ -19,9 +20,11 @@ export async function startInstance(
   const driver = await usableDriver(context, stopped.driver, signal);
   const image = await context.images.resolve(stopped.imageId);
   await assertFreeBytes(context.paths.root, stopped.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
+  await using operation = Operation.begin(context, 'start-instance', id);
   // A failed one may have left its memory; a guest must not find another life's mailboxes in its own.
   await context.files.dropCapture(id);
+  operation.reached('drop memory');
   const workload = await context.files.loadWorkload(id);
-  const instance = await bootInstance(context, { instance: stopped, image, driver, workload }, signal);
+  const instance = await bootInstance(context, { instance: stopped, image, driver, workload }, operation, signal);
   return { instance, bootMs: performance.now() - started };
 }

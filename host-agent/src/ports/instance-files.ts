@@ -19,7 +19,7 @@ export interface InstanceFiles {
   copyWorkload(source: CapturePaths, destination: CapturePaths): Promise<void>;
   /** A memory file under the same inode in another folder: shares the page cache and outlives the first name. */
   shareMemory(memoryFile: string, other: CapturePaths): Promise<void>;
-  /** Puts the memory a private clone was captured to in the place of its base. */
+  /** Puts the memory a private clone was captured to in the place of its base, unless that was done already. */
   adoptNextMemory(id: InstanceId): Promise<void>;
   /** Removes the memory and what else belongs to a moment of it; the disk stays. */
   dropCapture(id: InstanceId): Promise<void>;
@@ -28,6 +28,6 @@ export interface InstanceFiles {
   /** Removes it; forks made of it hold its memory by links of their own. */
   removeCapture(paths: CapturePaths): Promise<void>;
   stampOf(path: string): Promise<FileStamp>;
-  /** Removes what a killed daemon left: folders on their way out, temporary files, folders without an instance, captures. Returns what was removed. */
+  /** Removes what a killed daemon left: folders on their way out, temporary files, memory of captures that were not finished, folders without an instance, captures. Returns what was removed. */
   sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { copyFile, link, mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
-import type { InstanceId } from '../domain/ids.js';
+import { parseInstanceId, type InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import type { CapturePaths, StatePaths } from '../paths.js';
@@ -65,7 +65,7 @@ export class InstanceDirectories implements InstanceFiles {
 
   async adoptNextMemory(id: InstanceId): Promise<void> {
     const paths = this.paths.instance(id);
-    await rename(paths.nextMemory, paths.memory);
+    await unlessMissing(rename(paths.nextMemory, paths.memory));
     await syncDirectory(paths.root);
   }
 
@@ -95,7 +95,8 @@ export class InstanceDirectories implements InstanceFiles {
       const directory = join(this.paths.instances, name);
       if (known.has(name)) {
         for (const file of await readdir(directory))
-          if (file.endsWith('.tmp')) await rm(join(directory, file), { force: true });
+          if (file.endsWith('.tmp') || file === basename(this.paths.instance(parseInstanceId(name)).nextMemory))
+            await rm(join(directory, file), { force: true });
         continue;
       }
       await rm(directory, { recursive: true, force: true });

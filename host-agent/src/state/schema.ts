@@ -10,6 +10,15 @@ const MIGRATIONS: readonly string[] = [
      slot   INTEGER NOT NULL UNIQUE,
      record TEXT NOT NULL
    ) STRICT`,
+  `CREATE TABLE journal (
+     id         INTEGER PRIMARY KEY,
+     operation  TEXT NOT NULL,
+     instance   TEXT,
+     request_id TEXT,
+     part_of    INTEGER,
+     step       TEXT NOT NULL,
+     begun_at   TEXT NOT NULL
+   ) STRICT`,
 ];
 
 /** Brings the database to this version's schema. @throws Corrupt when a newer version wrote it */

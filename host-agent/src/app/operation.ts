@@ -1,0 +1,92 @@
+import type { InstanceId } from '../domain/ids.js';
+import type { Instance } from '../domain/instance.js';
+import type { OperationName, StepOf } from '../domain/operations.js';
+import type { Context } from './context.js';
+import { UndoStack } from './undo-stack.js';
+
+type Books = Pick<Context, 'journal' | 'store' | 'files' | 'logger'>;
+
+/**
+ * An operation as a list of steps, each with its undo, and with its place in the journal: a failure is undone here, a
+ * killed daemon's operation by the next one, which reads there how far it came. Begun once everything has been checked.
+ */
+export class Operation<Step extends string = string> extends UndoStack {
+  private released = false;
+
+  private constructor(
+    private readonly books: Books,
+    private readonly id: number,
+    private readonly whole: Operation | undefined,
+  ) {
+    super(books.logger);
+  }
+
+  /**
+   * @param instance the one it changes; of one that makes an instance, the step that did says which
+   * @param whole what this is a part of: undone with it, also when this part has come to its end
+   */
+  static begin<Name extends OperationName>(
+    books: Books,
+    name: Name,
+    instance: InstanceId | undefined,
+    whole?: Operation,
+  ): Operation<StepOf<Name>> {
+    const entry = { operation: name, instance, requestId: undefined, partOf: whole?.id };
+    return new Operation<StepOf<Name>>(books, books.journal.begin(entry), whole);
+  }
+
+  /**
+   * Writes down that a step has been taken. Where that fails the operation goes on: what the next daemon does follows from
+   * the rows, and a VM that was just handed over must not be lost for a line in a journal.
+   */
+  reached(step: Step): void {
+    try {
+      this.books.journal.reached(this.id, step);
+    } catch (error) {
+      this.books.logger.error({ err: error, step }, 'a step could not be written down');
+    }
+  }
+
+  /** Takes the step `reserve`. @param instance the one this operation makes */
+  reserved(instance: InstanceId): void {
+    this.books.journal.reached(this.id, 'reserve', instance);
+  }
+
+  /**
+   * Takes the step `record`: the row gets the outcome, and the folder's record follows.
+   * @param before what to put back when the operation fails after all; left out where there is no way back
+   */
+  async record(
+    after: Instance,
+    { durable, before }: { readonly durable: boolean; readonly before?: Instance },
+  ): Promise<void> {
+    const { journal, store, files } = this.books;
+    if (before !== undefined)
+      this.push('put the record back', async () => {
+        store.update(before);
+        await files.save(before, { durable: false });
+      });
+    journal.atomically(() => {
+      store.update(after);
+      journal.reached(this.id, 'record');
+    });
+    await files.save(after, { durable });
+  }
+
+  /** All of it has come to its end, at once with its parts, which stand from here on. */
+  stand(): void {
+    this.release();
+    this.books.journal.end(this.id);
+  }
+
+  override release(): void {
+    super.release();
+    this.released = true;
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    // What may still have to be undone with the whole stays in the journal until the whole ends.
+    if (!this.released || this.whole === undefined) this.books.journal.end(this.id);
+  }
+}
