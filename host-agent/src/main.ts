@@ -5,6 +5,7 @@ import { OffshootError, messageOf } from '@offshoot/shared/errors.js';
 import { Command } from 'commander';
 import { pino, type Logger } from 'pino';
 import { HostService } from './app/host-service.js';
+import { IdempotentCalls } from './app/idempotent-calls.js';
 import { ImageService } from './app/image-service.js';
 import { InstanceService } from './app/instance-service.js';
 import { UndoStack } from './app/undo-stack.js';
@@ -21,6 +22,7 @@ import { openNetwork } from './network/open-network.js';
 import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
 import { InstanceDirectories } from './state/instance-directories.js';
+import { SqliteAnswers } from './state/sqlite-answers.js';
 import { SqliteInstanceStore } from './state/sqlite-instance-store.js';
 import { SqliteJournal } from './state/sqlite-journal.js';
 import { openStateDatabase } from './state/state-database.js';
@@ -63,6 +65,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     paths,
     store,
     journal: new SqliteJournal(database),
+    answers: new SqliteAnswers(database),
     files: new InstanceDirectories(paths),
     drivers: new Map([
       [
@@ -91,7 +94,8 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     limits: { instances: settings['limits.instances'], bootMs: settings['limits.boot_seconds'] * 1000 },
     logger,
   };
-  const instances = new InstanceService(dependencies);
+  const calls = new IdempotentCalls(dependencies.answers);
+  const instances = new InstanceService(dependencies, calls);
   opened.push('let go of VMs', () => instances.close());
   await instances.recover();
 
@@ -101,7 +105,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     listen: settings.listen,
     instances,
     host: new HostService(dependencies),
-    images: new ImageService(dependencies.images),
+    images: new ImageService(dependencies.images, calls),
     protoDirectory: join(installation, 'proto'),
     logger,
     version: VERSION,

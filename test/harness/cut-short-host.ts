@@ -52,10 +52,11 @@ export class CutShortHost implements AsyncDisposable {
 
   /**
    * Begins `work`, which has to take the step; the daemon is killed right after it, and another one started.
+   * @param times only when it is taken the so-manieth time
    * @returns what the new daemon found under way
    */
-  async killAfter(step: string, work: () => Promise<unknown>): Promise<readonly CutShort[]> {
-    writeFileSync(this.order, step);
+  async killAfter(step: string, work: () => Promise<unknown>, times = 1): Promise<readonly CutShort[]> {
+    writeFileSync(this.order, `${String(times)} ${step}`);
     try {
       const answered = await work().then(
         () => true,

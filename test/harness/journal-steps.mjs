@@ -1,6 +1,6 @@
 // Loaded into a test's daemon before the daemon itself (`node --import`): lists the steps that operations take, and ends the
 // process right after the one that it is told. Both go through files, so that a daemon that runs can be told, too.
-import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SqliteJournal } from '@offshoot/host-agent/state/sqlite-journal.js';
 
@@ -12,7 +12,11 @@ const { begin, reached } = SqliteJournal.prototype;
 
 function taken(step) {
   appendFileSync(steps, `${step}\n`);
-  if (existsSync(order) && readFileSync(order, 'utf8') === step) process.kill(process.pid, 'SIGKILL');
+  if (!existsSync(order)) return;
+  const [, times, wanted] = /^(\d+) (.*)$/.exec(readFileSync(order, 'utf8'));
+  if (wanted !== step) return;
+  if (times === '1') process.kill(process.pid, 'SIGKILL');
+  writeFileSync(order, `${String(Number(times) - 1)} ${step}`);
 }
 
 SqliteJournal.prototype.begin = function (entry) {

@@ -170,17 +170,17 @@ export class TestHost implements AsyncDisposable {
 
   async startInstance(instance: string): Promise<Instance> {
     const { instances } = this;
-    return (await this.client.unary(instances.startInstance.bind(instances), { instance })).instance!;
+    return (await this.client.unary(instances.startInstance.bind(instances), { instance, requestId: '' })).instance!;
   }
 
   async pause(instance: string): Promise<Instance> {
     const { instances } = this;
-    return (await this.client.unary(instances.pauseInstance.bind(instances), { instance })).instance!;
+    return (await this.client.unary(instances.pauseInstance.bind(instances), { instance, requestId: '' })).instance!;
   }
 
   async resume(instance: string): Promise<Instance> {
     const { instances } = this;
-    return (await this.client.unary(instances.resumeInstance.bind(instances), { instance })).instance!;
+    return (await this.client.unary(instances.resumeInstance.bind(instances), { instance, requestId: '' })).instance!;
   }
 
   async stop(instance: string): Promise<Instance> {

@@ -20,12 +20,12 @@ export const BOOT_MARGIN_BYTES = 64 * 2 ** 20;
  * Boots an instance from the disk in its folder, waits for its agent, starts its workload, and makes it RUNNING, which is
  * the end of the operation. Undone, no VMM and no memory are left; the folder and the row are the caller's.
  */
-export async function bootInstance(
+export async function bootInstance<Answer>(
   context: Context,
-  { instance, image, driver, workload }: BootOrder,
+  { instance, image, driver, workload, answerOf }: BootOrder<Answer>,
   operation: Operation<BootStep>,
   signal: AbortSignal,
-): Promise<Instance> {
+): Promise<Answer> {
   const paths = context.paths.instance(instance.id);
   using nic = context.network.attach(instance.network);
   const { ipv4, prefixLength, gateway } = instance.network;
@@ -58,21 +58,24 @@ export async function bootInstance(
     operation.reached('workload');
     signal.throwIfAborted();
     const booted = changed(instance, 'RUNNING', { vmm: vm.process, agent, stateReason: '' });
-    await operation.record(booted, { durable: true, before: instance });
+    const answer = answerOf(booted);
+    await operation.record(booted, { durable: true, before: instance, answer });
     operation.release();
     context.running.add(booted.id, running);
-    return booted;
+    return answer;
   } catch (error) {
     const late = bootLimit.aborted && !signal.aborted;
     throw await withConsoleTail(late ? bootTimeout(context, instance, error) : error, paths);
   }
 }
 
-export interface BootOrder {
+export interface BootOrder<Answer> {
   readonly instance: Instance;
   readonly image: Image;
   readonly driver: HypervisorDriver;
   readonly workload: WorkloadSpec | undefined;
+  /** What the caller is answered, of the instance that runs. */
+  readonly answerOf: (instance: Instance) => Answer;
 }
 
 const bootTimeout = ({ limits }: Context, { name }: Instance, cause: unknown): Timeout =>

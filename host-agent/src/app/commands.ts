@@ -1,6 +1,7 @@
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Image } from '../ports/image-store.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { DriverStatus } from '../ports/driver.js';
 import type { NetworkStatus } from '../ports/network.js';
 import type { Instance } from '../domain/instance.js';
@@ -134,25 +135,44 @@ export interface HostView {
   readonly guestMemoryBytes: number;
 }
 
-/** What the gRPC layer calls. Every method takes the caller's signal: cancelled or past its deadline, the work is undone. */
+/**
+ * What the gRPC layer calls. Every method takes the caller's signal: cancelled or past its deadline, the work is undone. Those
+ * that change something take the identity of the request, where its caller gave it one: repeated, it gets its first answer.
+ */
 export interface InstanceOperations {
-  create(command: CreateInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }>;
+  create(
+    command: CreateInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }>;
   get(reference: string): Instance;
   mailboxesOf(
     reference: string,
     signal: AbortSignal,
   ): Promise<{ instance: Instance; mailboxes: readonly MailboxView[] }>;
   list(command: ListInstancesCommand): { instances: readonly Instance[]; nextPageToken: string };
-  standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }>;
-  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;
-  start(reference: string, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }>;
-  pause(reference: string, signal: AbortSignal): Promise<Instance>;
-  resume(reference: string, signal: AbortSignal): Promise<Instance>;
-  fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult>;
+  standby(
+    command: StandbyInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; captureMs: number }>;
+  restore(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; restoreMs: number }>;
+  start(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }>;
+  pause(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance>;
+  resume(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance>;
+  fork(command: ForkInstanceCommand, signal: AbortSignal, request?: RequestIdentity): Promise<ForkResult>;
   /** Each fork as it is ready. Ends early without those under way when the iteration is left. */
-  forkMany(command: ForkInstancesCommand, signal: AbortSignal): AsyncIterable<ForkOutcome>;
-  stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance>;
-  delete(reference: string, force: boolean, signal: AbortSignal): Promise<void>;
+  forkMany(command: ForkInstancesCommand, signal: AbortSignal, request?: RequestIdentity): AsyncIterable<ForkOutcome>;
+  stop(reference: string, graceMs: number, signal: AbortSignal, request?: RequestIdentity): Promise<Instance>;
+  delete(reference: string, force: boolean, signal: AbortSignal, request?: RequestIdentity): Promise<void>;
   /** Ends after the last byte written so far, or when the signal does if `follow`. */
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer>;
   /** Absolute path of the instance's folder, for display. */
@@ -168,6 +188,7 @@ export interface ImageOperations {
     source: string,
     onStep: (step: { step: string; index: number; total: number }) => void,
     signal: AbortSignal,
+    request?: RequestIdentity,
   ): Promise<Image>;
   list(): Promise<readonly Image[]>;
 }

@@ -30,7 +30,7 @@ export async function createInstance(
   operation.reached('folder');
   await context.disks.create(image.rootDisk, context.paths.instance(reserved.id).disk, signal);
   operation.reached('disk');
-  const order = { instance: reserved, image, driver, workload };
-  const instance = await bootInstance(context, order, operation, signal);
-  return { instance, bootMs: performance.now() - started };
+  const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
+  const order = { instance: reserved, image, driver, workload, answerOf };
+  return await bootInstance(context, order, operation, signal);
 }

@@ -22,6 +22,5 @@ export async function deleteInstance(
   await context.files.remove(id);
   operation.reached('remove folder');
   context.mailboxIndexes.forget(context.paths.instance(id));
-  context.store.delete(id);
-  operation.reached('record');
+  operation.recordGone(id);
 }

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { DriverName } from '../domain/driver-capabilities.js';
 import type { StatePaths } from '../paths.js';
 import type { AckListener } from '../ports/ack-listener.js';
+import type { Answers } from '../ports/answers.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import type { HypervisorDriver } from '../ports/driver.js';
 import type { GuestLinkFactory } from '../ports/guest-link.js';
@@ -18,6 +19,7 @@ export interface Dependencies {
   readonly paths: StatePaths;
   readonly store: InstanceStore;
   readonly journal: Journal;
+  readonly answers: Answers;
   readonly files: InstanceFiles;
   readonly drivers: ReadonlyMap<DriverName, HypervisorDriver>;
   readonly defaultDriver: DriverName;

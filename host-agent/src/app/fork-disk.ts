@@ -1,3 +1,4 @@
+import type { Instance } from '../domain/instance.js';
 import { assertFreeBytes } from '../os/disk-space.js';
 import { BOOT_MARGIN_BYTES, bootInstance } from './boot.js';
 import type { ForkInstanceCommand, ForkResult, ForkTimings } from './commands.js';
@@ -40,14 +41,20 @@ export async function forkDisk(
   if (target === 'STOPPED') {
     signal.throwIfAborted();
     const instance = changed(reserved, 'STOPPED', {});
-    await operation.record(instance, { durable: false, before: reserved });
+    const answer = { instance, acks: [], timings: { ...timings, total: watch.total } };
+    await operation.record(instance, { durable: false, before: reserved, answer });
     operation.release();
-    return { instance, acks: [], timings: { ...timings, total: watch.total } };
+    return answer;
   }
   const image = await context.images.resolve(imageId);
   const workload = await context.files.loadWorkload(reserved.id);
-  const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, operation, signal);
-  return { instance, acks: [], timings: { ...timings, total: watch.total } };
+  const answerOf = (instance: Instance): ForkResult => ({
+    instance,
+    acks: [],
+    timings: { ...timings, total: watch.total },
+  });
+  const order = { instance: reserved, image, driver, workload, answerOf };
+  return await bootInstance(context, order, operation, signal);
 }
 
 const NO_TIME: Omit<ForkTimings, 'sourcePause'> = {

@@ -74,11 +74,8 @@ export async function forkMemory(
     operation.reached('acks');
     signal.throwIfAborted();
     const instance = changed(reserved, 'RUNNING', { vmm: vm.process });
-    await operation.record(instance, { durable: false, before: reserved });
-    operation.release();
-    context.running.add(instance.id, running);
     const { spawnMs: spawn, loadMs: load } = timings;
-    return {
+    const result: ForkResult = {
       instance,
       acks,
       timings: {
@@ -93,6 +90,10 @@ export async function forkMemory(
         sourcePause: sourcePauseMs,
       },
     };
+    await operation.record(instance, { durable: false, before: reserved, answer: result });
+    operation.release();
+    context.running.add(instance.id, running);
+    return result;
   } catch (error) {
     throw await withConsoleTail(error, paths);
   }

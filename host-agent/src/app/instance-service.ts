@@ -4,6 +4,7 @@ import type { InstanceId } from '../domain/ids.js';
 import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { VmExit } from '../ports/driver.js';
 import type {
   CreateInstanceCommand,
@@ -25,6 +26,7 @@ import { exitReason } from './failure.js';
 import { followFile } from './follow-file.js';
 import { forkInstance } from './fork-instance.js';
 import { forkInstances } from './fork-instances.js';
+import type { IdempotentCalls } from './idempotent-calls.js';
 import { InstanceLocks } from './instance-locks.js';
 import { changed, save } from './instance-record.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
@@ -42,13 +44,17 @@ export class InstanceService implements InstanceOperations {
   private readonly underWay = new Set<Promise<unknown>>();
   private readonly closing = new AbortController();
 
-  constructor(dependencies: Dependencies) {
+  constructor(
+    dependencies: Dependencies,
+    private readonly calls: IdempotentCalls,
+  ) {
     const { guestLinks, logger } = dependencies;
     this.context = {
       ...dependencies,
       running: new RunningInstances(guestLinks, logger, (id, exit) => this.recordExit(id, exit)),
       locks: new InstanceLocks(),
       mailboxIndexes: new MailboxIndexes(dependencies.paths, logger),
+      request: undefined,
     };
   }
 
@@ -57,8 +63,12 @@ export class InstanceService implements InstanceOperations {
     return recover(this.context);
   }
 
-  create(command: CreateInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }> {
-    return this.operate(signal, (s) => createInstance(this.context, command, s));
+  create(
+    command: CreateInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }> {
+    return this.operate(request, signal, (context, s) => createInstance(context, command, s));
   }
 
   get(reference: string): Instance {
@@ -87,38 +97,61 @@ export class InstanceService implements InstanceOperations {
     return { instances, nextPageToken: instances.length === pageSize ? (instances.at(-1)?.id ?? '') : '' };
   }
 
-  standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }> {
-    return this.operate(signal, (s) => standbyInstance(this.context, command, s));
+  standby(
+    command: StandbyInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; captureMs: number }> {
+    return this.operate(request, signal, (context, s) => standbyInstance(context, command, s));
   }
 
-  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }> {
-    return this.operate(signal, (s) => restoreInstance(this.context, reference, s));
+  restore(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; restoreMs: number }> {
+    return this.operate(request, signal, (context, s) => restoreInstance(context, reference, s));
   }
 
-  start(reference: string, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }> {
-    return this.operate(signal, (s) => startInstance(this.context, reference, s));
+  start(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }> {
+    return this.operate(request, signal, (context, s) => startInstance(context, reference, s));
   }
 
-  pause(reference: string, signal: AbortSignal): Promise<Instance> {
-    return this.operate(signal, (s) => pauseInstance(this.context, reference, s));
+  pause(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance> {
+    return this.operate(request, signal, (context, s) => pauseInstance(context, reference, s));
   }
 
-  resume(reference: string, signal: AbortSignal): Promise<Instance> {
-    return this.operate(signal, (s) => resumeInstance(this.context, reference, s));
+  resume(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance> {
+    return this.operate(request, signal, (context, s) => resumeInstance(context, reference, s));
   }
 
-  fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult> {
-    return this.operate(signal, (s) => forkInstance(this.context, command, s));
+  fork(command: ForkInstanceCommand, signal: AbortSignal, request?: RequestIdentity): Promise<ForkResult> {
+    return this.operate(request, signal, (context, s) => forkInstance(context, command, s));
   }
 
-  async *forkMany(command: ForkInstancesCommand, signal: AbortSignal): AsyncGenerator<ForkOutcome, void, undefined> {
+  async *forkMany(
+    command: ForkInstancesCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): AsyncGenerator<ForkOutcome, void, undefined> {
     let end: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
     this.underWay.add(ended);
     try {
-      for await (const outcome of forkInstances(this.context, command, AbortSignal.any([signal, this.closing.signal])))
+      const ending = AbortSignal.any([signal, this.closing.signal]);
+      const outcomes = this.calls.each(
+        request,
+        (key, wanted) => forkInstances({ ...this.context, request: key }, command, wanted, ending),
+        command.count,
+        ending,
+      );
+      for await (const outcome of outcomes)
         yield outcome.error === undefined ? outcome : { ...outcome, error: asCapacityIfFull(outcome.error) };
     } catch (error) {
       throw asCapacityIfFull(error);
@@ -128,12 +161,12 @@ export class InstanceService implements InstanceOperations {
     }
   }
 
-  stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance> {
-    return this.operate(signal, (s) => stopInstance(this.context, reference, graceMs, s));
+  stop(reference: string, graceMs: number, signal: AbortSignal, request?: RequestIdentity): Promise<Instance> {
+    return this.operate(request, signal, (context, s) => stopInstance(context, reference, graceMs, s));
   }
 
-  delete(reference: string, force: boolean, signal: AbortSignal): Promise<void> {
-    return this.operate(signal, (s) => deleteInstance(this.context, reference, force, s));
+  delete(reference: string, force: boolean, signal: AbortSignal, request?: RequestIdentity): Promise<void> {
+    return this.operate(request, signal, (context, s) => deleteInstance(context, reference, force, s));
   }
 
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer> {
@@ -153,8 +186,13 @@ export class InstanceService implements InstanceOperations {
     await this.context.running.detachAll();
   }
 
-  private async operate<Result>(signal: AbortSignal, run: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
-    const operation = run(AbortSignal.any([signal, this.closing.signal]));
+  private async operate<Result>(
+    request: RequestIdentity | undefined,
+    signal: AbortSignal,
+    run: (context: Context, signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const ending = AbortSignal.any([signal, this.closing.signal]);
+    const operation = this.calls.once(request, (key) => run({ ...this.context, request: key }, ending), ending);
     this.underWay.add(operation);
     try {
       return await operation;

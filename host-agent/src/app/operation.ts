@@ -4,7 +4,7 @@ import type { OperationName, StepOf } from '../domain/operations.js';
 import type { Context } from './context.js';
 import { UndoStack } from './undo-stack.js';
 
-type Books = Pick<Context, 'journal' | 'store' | 'files' | 'logger'>;
+type Books = Pick<Context, 'journal' | 'answers' | 'request' | 'store' | 'files' | 'logger'>;
 
 /**
  * An operation as a list of steps, each with its undo, and with its place in the journal: a failure is undone here, a
@@ -31,7 +31,7 @@ export class Operation<Step extends string = string> extends UndoStack {
     instance: InstanceId | undefined,
     whole?: Operation,
   ): Operation<StepOf<Name>> {
-    const entry = { operation: name, instance, requestId: undefined, partOf: whole?.id };
+    const entry = { operation: name, instance, request: books.request, partOf: whole?.id };
     return new Operation<StepOf<Name>>(books, books.journal.begin(entry), whole);
   }
 
@@ -53,30 +53,51 @@ export class Operation<Step extends string = string> extends UndoStack {
   }
 
   /**
-   * Takes the step `record`: the row gets the outcome, and the folder's record follows.
+   * Takes the step `record`: the row gets the outcome, and at once with it the caller's answer is kept, so that no death of
+   * the daemon comes between the two; the folder's record follows.
    * @param before what to put back when the operation fails after all; left out where there is no way back
    */
   async record(
     after: Instance,
-    { durable, before }: { readonly durable: boolean; readonly before?: Instance },
+    { durable, before, answer }: { readonly durable: boolean; readonly before?: Instance; readonly answer: unknown },
   ): Promise<void> {
-    const { journal, store, files } = this.books;
+    const { journal, answers, request, store, files } = this.books;
+    // Of a part that may yet be undone with its whole, the whole keeps it.
+    const key = this.whole === undefined ? request : undefined;
     if (before !== undefined)
       this.push('put the record back', async () => {
-        store.update(before);
+        journal.atomically(() => {
+          store.update(before);
+          if (key !== undefined) answers.forget(key);
+        });
         await files.save(before, { durable: false });
       });
     journal.atomically(() => {
       store.update(after);
+      if (key !== undefined) answers.keep(key, answer);
       journal.reached(this.id, 'record');
     });
     await files.save(after, { durable });
   }
 
-  /** All of it has come to its end, at once with its parts, which stand from here on. */
-  stand(): void {
+  /** Takes the step `record` of an operation that leaves no instance. */
+  recordGone(instance: InstanceId): void {
+    const { journal, answers, request, store } = this.books;
+    journal.atomically(() => {
+      store.delete(instance);
+      if (request !== undefined) answers.keep(request, undefined);
+      journal.reached(this.id, 'record');
+    });
+  }
+
+  /** All of it has come to its end, at once with its parts, which stand from here on. @param parts their answers */
+  stand(parts: ReadonlyMap<number, unknown>): void {
+    const { journal, answers, request } = this.books;
+    journal.atomically(() => {
+      if (request !== undefined) for (const [part, answer] of parts) answers.keep({ ...request, part }, answer);
+      journal.end(this.id);
+    });
     this.release();
-    this.books.journal.end(this.id);
   }
 
   override release(): void {

@@ -21,7 +21,7 @@ export async function pauseInstance(context: Context, reference: string, signal:
   operation.reached('pause');
   const paused = changed(instance, 'PAUSED', {});
   try {
-    await operation.record(paused, { durable: false, before: instance });
+    await operation.record(paused, { durable: false, before: instance, answer: paused });
     operation.release();
   } catch (error) {
     await vm.resume();
@@ -43,7 +43,7 @@ export async function resumeInstance(context: Context, reference: string, signal
   operation.push('pause again', () => vm.pause());
   operation.reached('resume');
   const running = changed(instance, 'RUNNING', {});
-  await operation.record(running, { durable: false, before: instance });
+  await operation.record(running, { durable: false, before: instance, answer: running });
   operation.release();
   await thaw(link, running.name, context.logger);
   operation.reached('thaw');

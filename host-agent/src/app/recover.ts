@@ -18,7 +18,7 @@ const ADOPT_MS = 5000;
  * touched.
  */
 export async function recover(context: Context): Promise<void> {
-  const { store, files, journal, logger } = context;
+  const { store, files, journal, answers, logger } = context;
   const cut = journal.unfinished();
   for (const instance of store.list().filter((each) => isToGo(each, cut))) await remove(context, instance.id);
   for (const instance of store.list()) {
@@ -30,10 +30,15 @@ export async function recover(context: Context): Promise<void> {
   }
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
-  for (const { id, operation, step, instance, requestId, begunAt } of cut) {
-    const state = instance === undefined ? undefined : store.byId(instance)?.state;
+  for (const { id, operation, step, instance: instanceId, request, begunAt } of cut) {
+    const instance = instanceId === undefined ? undefined : store.byId(instanceId);
+    const state = instance?.state;
     const outcome = isDone(operation, state) ? 'finished' : 'undone';
-    logger.warn({ operation, step, instance, state, requestId, begunAt, outcome }, 'an operation was cut short');
+    const named = { instance: instanceId, state, requestId: request?.id };
+    logger.warn({ operation, step, ...named, begunAt, outcome }, 'an operation was cut short');
+    // Those that are carried out here are answered here; the others' answers were kept with their outcome.
+    if (outcome === 'finished' && request !== undefined && answers.of(request.id).length === 0)
+      answers.keep(request, instance);
     journal.end(id);
   }
 }

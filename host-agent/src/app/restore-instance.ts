@@ -38,8 +38,10 @@ export async function restoreInstance(
   running.link.wake();
   signal.throwIfAborted();
   const instance = changed(parked, 'RUNNING', { capture: undefined, vmm: vm.process });
-  await operation.record(instance, { durable: false, before: parked });
+  const answer = { instance, restoreMs: performance.now() - started };
+  await operation.record(instance, { durable: false, before: parked, answer });
   await vm.resume(signal);
+  const restoreMs = performance.now() - started;
   operation.release();
   operation.reached('resume');
   context.mailboxIndexes.forget(paths);
@@ -47,5 +49,5 @@ export async function restoreInstance(
   // Its workload was frozen for the capture.
   await thaw(running.link, instance.name, context.logger);
   operation.reached('thaw');
-  return { instance, restoreMs: performance.now() - started };
+  return { instance, restoreMs };
 }

@@ -50,14 +50,15 @@ export async function standbyInstance(
     throw error;
   }
   // From here on the caller's signal is not asked any more: the capture is complete, and the state has to follow.
-  let parked: Instance;
+  let answer: { readonly instance: Instance; readonly captureMs: number };
   try {
     held.assertHeld(result.pauseMs);
     const capture = await captureRecord(context, instance, running, result, { memory: result.memoryFile });
-    parked = changed(instance, 'STANDBY', { capture, vmm: undefined });
+    const parked = changed(instance, 'STANDBY', { capture, vmm: undefined });
+    answer = { instance: parked, captureMs: result.pauseMs };
     // The row first: a daemon killed after this line finds a parked instance, gives it this memory, and ends the paused VMM.
     // The other way round it would find a running one whose base has lost its name.
-    await operation.record(parked, { durable: false, before: instance });
+    await operation.record(parked, { durable: false, before: instance, answer });
     if (result.memoryFile === paths.nextMemory) await context.files.adoptNextMemory(id);
     operation.reached('adopt memory');
   } catch (error) {
@@ -70,7 +71,7 @@ export async function standbyInstance(
   await closeLink(running);
   await running.vm.kill();
   operation.reached('end hypervisor');
-  return { instance: parked, captureMs: result.pauseMs };
+  return answer;
 }
 
 async function waitForMailboxes(context: Context, command: StandbyInstanceCommand, signal: AbortSignal): Promise<void> {

@@ -25,6 +25,7 @@ export async function startInstance(
   await context.files.dropCapture(id);
   operation.reached('drop memory');
   const workload = await context.files.loadWorkload(id);
-  const instance = await bootInstance(context, { instance: stopped, image, driver, workload }, operation, signal);
-  return { instance, bootMs: performance.now() - started };
+  const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
+  const order = { instance: stopped, image, driver, workload, answerOf };
+  return await bootInstance(context, order, operation, signal);
 }

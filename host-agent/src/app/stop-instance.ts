@@ -25,7 +25,7 @@ export async function stopInstance(
   if (running !== undefined) await shutDown(running, graceMs, context.logger.child({ instance: id }));
   operation.reached('end hypervisor');
   const stopped = changed(instance, 'STOPPED', { vmm: undefined, capture: undefined, stateReason: '' });
-  await operation.record(stopped, { durable: true });
+  await operation.record(stopped, { durable: true, answer: stopped });
   operation.release();
   context.mailboxIndexes.forget(context.paths.instance(id));
   await context.files.dropCapture(id);

@@ -1,5 +1,6 @@
 import type { InstanceId } from '../domain/ids.js';
 import type { OperationName } from '../domain/operations.js';
+import type { AnswerKey } from './answers.js';
 
 /** An operation that has begun and not ended. */
 export interface JournalEntry {
@@ -7,8 +8,8 @@ export interface JournalEntry {
   readonly operation: OperationName;
   /** The instance it changes or makes; undefined until there is one. */
   readonly instance: InstanceId | undefined;
-  /** The caller's id of the request it carries out. */
-  readonly requestId: string | undefined;
+  /** The request it carries out, where its caller gave it an id. */
+  readonly request: AnswerKey | undefined;
   /** The operation it stands or falls with. */
   readonly partOf: number | undefined;
   /** The step reached last. */

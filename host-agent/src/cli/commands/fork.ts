@@ -4,7 +4,7 @@ import { ForkInstanceRequest, ForkInstanceResponse } from '@offshoot/proto/gener
 import { readDeliveries, type DeliveryOptions } from '../deliveries.js';
 import { formatDuration, printable } from '../format-values.js';
 import { forkMany } from './fork-many.js';
-import { collect, collectPairs, parseWhole, parseSeconds } from '../option-values.js';
+import { REQUEST_ID_HELP, collect, collectPairs, parseWhole, parseSeconds } from '../option-values.js';
 import { protoJson } from '../proto-json.js';
 import { table } from '../tables.js';
 import type { Define } from './define.js';
@@ -19,6 +19,7 @@ interface ForkOptions extends DeliveryOptions {
   readonly freeze: boolean;
   readonly count?: number;
   readonly allOrNothing: boolean;
+  readonly requestId: string;
 }
 
 const PHASES = ['clone', 'spawn', 'load', 'patch', 'resume', 'network', 'ack', 'total'] as const;
@@ -42,6 +43,7 @@ export const defineFork: Define = (program, run) => {
     .option('--no-freeze', "do not freeze a running source's workload for the capture")
     .option('--count <n>', 'so many forks of one moment, up to 256; their names end in -0, -1 ...', parseWhole)
     .option('--all-or-nothing', 'with --count: remove all when one fails', false)
+    .option('--request-id <id>', REQUEST_ID_HELP, '')
     .action((source: string, options: ForkOptions) =>
       run(async (context) => {
         const request: ForkInstanceRequest = {
@@ -56,6 +58,7 @@ export const defineFork: Define = (program, run) => {
             ? InstanceState.INSTANCE_STATE_STOPPED
             : InstanceState.INSTANCE_STATE_UNSPECIFIED,
           freezeWorkload: options.freeze,
+          requestId: options.count === undefined ? options.requestId : '',
         };
         if (options.count !== undefined) {
           await forkMany(context, {
@@ -63,6 +66,7 @@ export const defineFork: Define = (program, run) => {
             count: options.count,
             mailboxesByIndex: [],
             allOrNothing: options.allOrNothing,
+            requestId: options.requestId,
           });
           return;
         }

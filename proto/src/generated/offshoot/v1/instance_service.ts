@@ -57,7 +57,14 @@ export interface CreateInstanceRequest {
   /** The caller's labels, at most 64. */
   labels: { [key: string]: string };
   /** What to run inside, once the agent answers. */
-  workload: Workload | undefined;
+  workload:
+    | Workload
+    | undefined;
+  /**
+   * Id of this request, 1 to 128 printable ASCII characters, or empty. Repeated with nothing changed it gets the first answer
+   * again, also after a restart of the daemon.
+   */
+  requestId: string;
 }
 
 export interface CreateInstanceRequest_LabelsEntry {
@@ -149,6 +156,8 @@ export interface ListInstancesResponse {
 export interface StartInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** StartInstanceResponse has the booted instance. */
@@ -165,6 +174,8 @@ export interface StartInstanceResponse {
 export interface PauseInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** PauseInstanceResponse has the paused instance. */
@@ -177,6 +188,8 @@ export interface PauseInstanceResponse {
 export interface ResumeInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** ResumeInstanceResponse has the resumed instance. */
@@ -199,7 +212,11 @@ export interface StandbyInstanceRequest {
    * Freeze the workload in the capture, so that in a fork no instruction of it runs before the fork's identity is in force;
    * true when unset.
    */
-  freezeWorkload?: boolean | undefined;
+  freezeWorkload?:
+    | boolean
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** StandbyInstanceResponse has the parked instance. */
@@ -216,6 +233,8 @@ export interface StandbyInstanceResponse {
 export interface RestoreInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** RestoreInstanceResponse has the resumed instance. */
@@ -277,7 +296,11 @@ export interface ForkInstanceRequest {
   /** RUNNING or STOPPED. When unspecified: STOPPED for a stopped source, RUNNING otherwise. A fork with mailboxes runs. */
   targetState: InstanceState;
   /** Of a running source: freeze its workload for the capture, as in StandbyInstanceRequest; true when unset. */
-  freezeWorkload?: boolean | undefined;
+  freezeWorkload?:
+    | boolean
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest; empty within a ForkInstancesRequest, which has its own. */
+  requestId: string;
 }
 
 export interface ForkInstanceRequest_LabelsEntry {
@@ -297,6 +320,11 @@ export interface ForkInstancesRequest {
   mailboxesByIndex: MailboxDeliveries[];
   /** Remove all of them when one fails; the call then fails with the first error. */
   allOrNothing: boolean;
+  /**
+   * Id of this request, as in CreateInstanceRequest. Each fork has an answer of its own: repeated, the forks that stand are
+   * answered again, and those that are missing are made.
+   */
+  requestId: string;
 }
 
 /** MailboxDeliveries is what one of several forks gets. */
@@ -399,7 +427,11 @@ export interface StopInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
   /** How long the guest may take to shut down before it is ended, up to 60 s; 5 s when unset. */
-  gracePeriod: Duration | undefined;
+  gracePeriod:
+    | Duration
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** StopInstanceResponse has the stopped instance. */
@@ -414,6 +446,8 @@ export interface DeleteInstanceRequest {
   instance: string;
   /** Also when its hypervisor runs. */
   force: boolean;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** DeleteInstanceResponse has no fields. */
@@ -437,7 +471,7 @@ export interface StreamLogsResponse {
 }
 
 function createBaseCreateInstanceRequest(): CreateInstanceRequest {
-  return { name: "", image: "", driver: "", vcpus: 0, memoryBytes: 0n, labels: {}, workload: undefined };
+  return { name: "", image: "", driver: "", vcpus: 0, memoryBytes: 0n, labels: {}, workload: undefined, requestId: "" };
 }
 
 export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
@@ -465,6 +499,9 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
     });
     if (message.workload !== undefined) {
       Workload.encode(message.workload, writer.uint32(58).fork()).join();
+    }
+    if (message.requestId !== "") {
+      writer.uint32(66).string(message.requestId);
     }
     return writer;
   },
@@ -541,6 +578,14 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
             message.workload = Workload.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -577,6 +622,7 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
     message.workload = (object.workload !== undefined && object.workload !== null)
       ? Workload.fromPartial(object.workload)
       : undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1354,13 +1400,16 @@ export const ListInstancesResponse: MessageFns<ListInstancesResponse> = {
 };
 
 function createBaseStartInstanceRequest(): StartInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
   encode(message: StartInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1386,6 +1435,14 @@ export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1404,6 +1461,7 @@ export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
   fromPartial(object: DeepPartial<StartInstanceRequest>): StartInstanceRequest {
     const message = createBaseStartInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1480,13 +1538,16 @@ export const StartInstanceResponse: MessageFns<StartInstanceResponse> = {
 };
 
 function createBasePauseInstanceRequest(): PauseInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
   encode(message: PauseInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1512,6 +1573,14 @@ export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1530,6 +1599,7 @@ export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
   fromPartial(object: DeepPartial<PauseInstanceRequest>): PauseInstanceRequest {
     const message = createBasePauseInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1592,13 +1662,16 @@ export const PauseInstanceResponse: MessageFns<PauseInstanceResponse> = {
 };
 
 function createBaseResumeInstanceRequest(): ResumeInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
   encode(message: ResumeInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1624,6 +1697,14 @@ export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1642,6 +1723,7 @@ export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
   fromPartial(object: DeepPartial<ResumeInstanceRequest>): ResumeInstanceRequest {
     const message = createBaseResumeInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1704,7 +1786,7 @@ export const ResumeInstanceResponse: MessageFns<ResumeInstanceResponse> = {
 };
 
 function createBaseStandbyInstanceRequest(): StandbyInstanceRequest {
-  return { instance: "", waitMailboxes: [], waitTimeout: undefined, freezeWorkload: undefined };
+  return { instance: "", waitMailboxes: [], waitTimeout: undefined, freezeWorkload: undefined, requestId: "" };
 }
 
 export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
@@ -1720,6 +1802,9 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
     }
     if (message.freezeWorkload !== undefined) {
       writer.uint32(32).bool(message.freezeWorkload);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
     }
     return writer;
   },
@@ -1769,6 +1854,14 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
             message.freezeWorkload = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1792,6 +1885,7 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
       ? Duration.fromPartial(object.waitTimeout)
       : undefined;
     message.freezeWorkload = object.freezeWorkload ?? undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1868,13 +1962,16 @@ export const StandbyInstanceResponse: MessageFns<StandbyInstanceResponse> = {
 };
 
 function createBaseRestoreInstanceRequest(): RestoreInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const RestoreInstanceRequest: MessageFns<RestoreInstanceRequest> = {
   encode(message: RestoreInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1900,6 +1997,14 @@ export const RestoreInstanceRequest: MessageFns<RestoreInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1918,6 +2023,7 @@ export const RestoreInstanceRequest: MessageFns<RestoreInstanceRequest> = {
   fromPartial(object: DeepPartial<RestoreInstanceRequest>): RestoreInstanceRequest {
     const message = createBaseRestoreInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -2147,6 +2253,7 @@ function createBaseForkInstanceRequest(): ForkInstanceRequest {
     fromRunning: false,
     targetState: 0,
     freezeWorkload: undefined,
+    requestId: "",
   };
 }
 
@@ -2178,6 +2285,9 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
     }
     if (message.freezeWorkload !== undefined) {
       writer.uint32(72).bool(message.freezeWorkload);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(82).string(message.requestId);
     }
     return writer;
   },
@@ -2270,6 +2380,14 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
             message.freezeWorkload = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2306,6 +2424,7 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
     message.fromRunning = object.fromRunning ?? false;
     message.targetState = object.targetState ?? 0;
     message.freezeWorkload = object.freezeWorkload ?? undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -2378,7 +2497,7 @@ export const ForkInstanceRequest_LabelsEntry: MessageFns<ForkInstanceRequest_Lab
 };
 
 function createBaseForkInstancesRequest(): ForkInstancesRequest {
-  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false };
+  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false, requestId: "" };
 }
 
 export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
@@ -2394,6 +2513,9 @@ export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
     }
     if (message.allOrNothing !== false) {
       writer.uint32(32).bool(message.allOrNothing);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
     }
     return writer;
   },
@@ -2443,6 +2565,14 @@ export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
             message.allOrNothing = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2466,6 +2596,7 @@ export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
     message.count = object.count ?? 0;
     message.mailboxesByIndex = object.mailboxesByIndex?.map((e) => MailboxDeliveries.fromPartial(e)) || [];
     message.allOrNothing = object.allOrNothing ?? false;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -3049,7 +3180,7 @@ export const ForkTimings: MessageFns<ForkTimings> = {
 };
 
 function createBaseStopInstanceRequest(): StopInstanceRequest {
-  return { instance: "", gracePeriod: undefined };
+  return { instance: "", gracePeriod: undefined, requestId: "" };
 }
 
 export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
@@ -3059,6 +3190,9 @@ export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
     }
     if (message.gracePeriod !== undefined) {
       Duration.encode(message.gracePeriod, writer.uint32(18).fork()).join();
+    }
+    if (message.requestId !== "") {
+      writer.uint32(26).string(message.requestId);
     }
     return writer;
   },
@@ -3092,6 +3226,14 @@ export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
             message.gracePeriod = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3113,6 +3255,7 @@ export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
     message.gracePeriod = (object.gracePeriod !== undefined && object.gracePeriod !== null)
       ? Duration.fromPartial(object.gracePeriod)
       : undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -3175,7 +3318,7 @@ export const StopInstanceResponse: MessageFns<StopInstanceResponse> = {
 };
 
 function createBaseDeleteInstanceRequest(): DeleteInstanceRequest {
-  return { instance: "", force: false };
+  return { instance: "", force: false, requestId: "" };
 }
 
 export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
@@ -3185,6 +3328,9 @@ export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
     }
     if (message.force !== false) {
       writer.uint32(16).bool(message.force);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(26).string(message.requestId);
     }
     return writer;
   },
@@ -3218,6 +3364,14 @@ export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
             message.force = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3237,6 +3391,7 @@ export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
     const message = createBaseDeleteInstanceRequest();
     message.instance = object.instance ?? "";
     message.force = object.force ?? false;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
