@@ -5,6 +5,7 @@ import { OffshootError, messageOf } from '@offshoot/shared/errors.js';
 import { Command } from 'commander';
 import { pino, type Logger } from 'pino';
 import { HostService } from './app/host-service.js';
+import { IdempotentCalls } from './app/idempotent-calls.js';
 import { ImageService } from './app/image-service.js';
 import { InstanceService } from './app/instance-service.js';
 import { closeContext, openContext } from './app/open-context.js';
@@ -25,7 +26,9 @@ import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
 import { InstanceDirectories } from './state/instance-directories.js';
 import { SnapshotDirectories } from './state/snapshot-directories.js';
+import { SqliteAnswers } from './state/sqlite-answers.js';
 import { SqliteInstanceStore } from './state/sqlite-instance-store.js';
+import { SqliteJournal } from './state/sqlite-journal.js';
 import { SqliteSnapshotStore } from './state/sqlite-snapshot-store.js';
 import { openStateDatabase } from './state/state-database.js';
 import { StateDirectory } from './state/state-directory.js';
@@ -66,6 +69,8 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     version: VERSION,
     paths,
     store,
+    journal: new SqliteJournal(database),
+    answers: new SqliteAnswers(database),
     files: new InstanceDirectories(paths),
     snapshots: new SqliteSnapshotStore(database),
     snapshotFiles: new SnapshotDirectories(paths),
@@ -100,6 +105,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     },
     logger,
   };
+  const calls = new IdempotentCalls(dependencies.answers);
   const context = openContext(dependencies);
   opened.push('let go of VMs', () => closeContext(context));
   await recover(context);
@@ -108,10 +114,10 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     await mkdir(dirname(settings.listen.slice('unix://'.length)), { recursive: true, mode: 0o755 });
   const server = await startGrpcServer({
     listen: settings.listen,
-    instances: new InstanceService(context),
-    snapshots: new SnapshotService(context),
+    instances: new InstanceService(context, calls),
+    snapshots: new SnapshotService(context, calls),
     host: new HostService(dependencies),
-    images: new ImageService(dependencies.images),
+    images: new ImageService(dependencies.images, calls),
     protoDirectory: join(installation, 'proto'),
     logger,
     version: VERSION,

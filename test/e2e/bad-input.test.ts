@@ -187,7 +187,7 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
     expect(await failureOf(host.standby('source'))).toMatchObject({ status: 'FAILED_PRECONDITION' });
     await host.fork({ source: 'source', name: 'running' });
     const { client, instances } = host;
-    const wait = { instance: 'running', waitMailboxes: ['tusk'], waitTimeout: seconds(3) };
+    const wait = { instance: 'running', waitMailboxes: ['tusk'], waitTimeout: seconds(3), requestId: '' };
     const failure = await failureOf(client.unary(instances.standbyInstance.bind(instances), wait));
     expect(failure).toMatchObject({ status: 'DEADLINE_EXCEEDED', details: { reason: 'MAILBOX_WAIT_TIMEOUT' } });
     expect(failure.message).toMatch(/armed: .*task/);

@@ -1,9 +1,11 @@
 import {
   CreateSnapshotRequest,
+  DeleteSnapshotRequest,
   ForkSnapshotRequest,
   ForkSnapshotsRequest,
   GetSnapshotRequest,
   ListSnapshotsRequest,
+  RestoreSnapshotRequest,
   type CreateSnapshotResponse,
   type ForkSnapshotsResponse,
   type GetSnapshotResponse,
@@ -60,7 +62,12 @@ export class SnapshotCalls {
 
   async restore(snapshot: string): Promise<Instance> {
     const { snapshots } = this.host.client;
-    return (await this.host.client.unary(snapshots.restoreSnapshot.bind(snapshots), { snapshot })).instance!;
+    return (
+      await this.host.client.unary(
+        snapshots.restoreSnapshot.bind(snapshots),
+        RestoreSnapshotRequest.fromPartial({ snapshot }),
+      )
+    ).instance!;
   }
 
   async verify(snapshot: string): Promise<Snapshot> {
@@ -70,7 +77,10 @@ export class SnapshotCalls {
 
   async delete(snapshot: string): Promise<void> {
     const { snapshots } = this.host.client;
-    await this.host.client.unary(snapshots.deleteSnapshot.bind(snapshots), { snapshot });
+    await this.host.client.unary(
+      snapshots.deleteSnapshot.bind(snapshots),
+      DeleteSnapshotRequest.fromPartial({ snapshot }),
+    );
   }
 
   async deleteAll(): Promise<void> {

@@ -40,6 +40,7 @@ export interface TestHostOptions {
   readonly stateBytes?: number;
   /** Of which kind; tmpfs when left out. */
   readonly stateType?: StateType;
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -109,6 +110,7 @@ export class TestHost implements AsyncDisposable {
         ...settings,
       },
       through: this.machine.through(this.options.stateBytes, this.options.stateType),
+      environment: this.options.environment ?? {},
     });
   }
 
@@ -172,17 +174,17 @@ export class TestHost implements AsyncDisposable {
 
   async startInstance(instance: string): Promise<Instance> {
     const { instances } = this;
-    return (await this.client.unary(instances.startInstance.bind(instances), { instance })).instance!;
+    return (await this.client.unary(instances.startInstance.bind(instances), { instance, requestId: '' })).instance!;
   }
 
   async pause(instance: string): Promise<Instance> {
     const { instances } = this;
-    return (await this.client.unary(instances.pauseInstance.bind(instances), { instance })).instance!;
+    return (await this.client.unary(instances.pauseInstance.bind(instances), { instance, requestId: '' })).instance!;
   }
 
   async resume(instance: string): Promise<Instance> {
     const { instances } = this;
-    return (await this.client.unary(instances.resumeInstance.bind(instances), { instance })).instance!;
+    return (await this.client.unary(instances.resumeInstance.bind(instances), { instance, requestId: '' })).instance!;
   }
 
   async stop(instance: string): Promise<Instance> {

@@ -30,7 +30,7 @@ export async function captureRecord(
   { driver, network }: Instance,
   { link, log }: RunningInstance,
   result: CaptureResult,
-  paths: CapturePaths,
+  paths: Pick<CapturePaths, 'memory'>,
 ): Promise<Capture> {
   const { stateSha256, regions, driverVersion, machineType, cpuModel, accelerator } = result;
   return {

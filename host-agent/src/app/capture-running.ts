@@ -1,6 +1,7 @@
 import { assertAllowed, type InstanceCall } from '../domain/instance-state.js';
 import type { InstanceId } from '../domain/ids.js';
 import type { Capture, Instance } from '../domain/instance.js';
+import type { CaptureStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
@@ -10,6 +11,7 @@ import { layDisk } from './disk-layer.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
+import { Operation } from './operation.js';
 import { runningVm, type RunningInstance } from './running-instances.js';
 
 /** A moment of an instance that went on. */
@@ -23,8 +25,8 @@ export interface RunningCapture {
 }
 
 /**
- * Captures a running or paused instance into a new folder; the instance is again as it was on every path. What is in the
- * folder after a failure is the caller's to remove.
+ * Captures a running or paused instance into a new folder; the instance is again as it was on every path. After a failure
+ * there is no folder.
  */
 export async function captureRunning(
   context: Context,
@@ -44,18 +46,30 @@ export async function captureRunning(
 
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
+  await using operation = Operation.begin(context, 'capture-running', id);
+  operation.push('remove capture', () => context.files.removeCapture(files));
   await context.files.createCapture(files, paths, signal);
+  operation.reached('folder');
   // Disks and memory belong to one instant.
   let sourceDisk: DiskClone | undefined;
   const whilePaused = async (): Promise<void> => {
     sourceDisk = await context.disks.clone(paths, files, signal);
+    operation.reached('clone disk');
+  };
+  const onReached = (step: CaptureStep): void => {
+    operation.reached(step);
   };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
+  operation.reached('hold');
   await layDisk(context, id, running.vm, signal);
-  const result = await snapshot(context, source, running, target, { whilePaused }, signal);
+  operation.reached('lay disk');
+  const result = await snapshot(context, source, running, target, { whilePaused, onReached }, signal);
+  operation.reached('record');
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
+  operation.reached('share memory');
   const capture = await captureRecord(context, source, running, result, files);
+  operation.release();
   const sourcePauseMs = source.state === 'RUNNING' ? result.pauseMs : undefined;
   return { source, capture, sourcePauseMs, sourceDisk };
 }

@@ -3,6 +3,7 @@ import type { Image } from '../ports/image-store.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { DriverStatus } from '../ports/driver.js';
 import type { NetworkStatus } from '../ports/network.js';
 import type { Instance } from '../domain/instance.js';
@@ -168,9 +169,16 @@ export interface HostView {
   readonly guestMemoryBytes: number;
 }
 
-/** What the gRPC layer calls. Every method takes the caller's signal: cancelled or past its deadline, the work is undone. */
+/**
+ * What the gRPC layer calls. Every method takes the caller's signal: cancelled or past its deadline, the work is undone. Those
+ * that change something take the identity of the request, where its caller gave it one: repeated, it gets its first answer.
+ */
 export interface InstanceOperations {
-  create(command: CreateInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }>;
+  create(
+    command: CreateInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }>;
   get(reference: string): Instance;
   mailboxesOf(
     reference: string,
@@ -179,16 +187,28 @@ export interface InstanceOperations {
   /** What an instance takes of the host's disk. Looks at each of its files. */
   storageOf(reference: string): Promise<StorageUse>;
   list(command: ListInstancesCommand): { instances: readonly Instance[]; nextPageToken: string };
-  standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }>;
-  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;
-  start(reference: string, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }>;
-  pause(reference: string, signal: AbortSignal): Promise<Instance>;
-  resume(reference: string, signal: AbortSignal): Promise<Instance>;
-  fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult>;
+  standby(
+    command: StandbyInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; captureMs: number }>;
+  restore(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; restoreMs: number }>;
+  start(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }>;
+  pause(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance>;
+  resume(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance>;
+  fork(command: ForkInstanceCommand, signal: AbortSignal, request?: RequestIdentity): Promise<ForkResult>;
   /** Each fork as it is ready. Ends early without those under way when the iteration is left. */
-  forkMany(command: ForkInstancesCommand, signal: AbortSignal): AsyncIterable<ForkOutcome>;
-  stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance>;
-  delete(reference: string, force: boolean, signal: AbortSignal): Promise<void>;
+  forkMany(command: ForkInstancesCommand, signal: AbortSignal, request?: RequestIdentity): AsyncIterable<ForkOutcome>;
+  stop(reference: string, graceMs: number, signal: AbortSignal, request?: RequestIdentity): Promise<Instance>;
+  delete(reference: string, force: boolean, signal: AbortSignal, request?: RequestIdentity): Promise<void>;
   /** Ends after the last byte written so far, or when the signal does if `follow`. */
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer>;
   /** Absolute path of the instance's folder, for display. */
@@ -196,7 +216,7 @@ export interface InstanceOperations {
 }
 
 export interface SnapshotOperations {
-  create(command: CreateSnapshotCommand, signal: AbortSignal): Promise<CreatedSnapshot>;
+  create(command: CreateSnapshotCommand, signal: AbortSignal, request?: RequestIdentity): Promise<CreatedSnapshot>;
   get(reference: string): Snapshot;
   mailboxesOf(
     reference: string,
@@ -204,10 +224,14 @@ export interface SnapshotOperations {
   ): Promise<{ snapshot: Snapshot; mailboxes: readonly MailboxView[] }>;
   list(command: ListSnapshotsCommand): { snapshots: readonly Snapshot[]; nextPageToken: string };
   /** In place: the instance it was taken of is again what it was. */
-  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }>;
+  restore(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; restoreMs: number }>;
   /** Reads everything. @throws Corrupt naming the file and both values */
   verify(reference: string, signal: AbortSignal): Promise<Snapshot>;
-  delete(reference: string, signal: AbortSignal): Promise<void>;
+  delete(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<void>;
   /** Absolute path of the snapshot's folder, for display. */
   directoryOf(snapshot: Snapshot): string;
   /** What its files take on disk; other names of the same memory may share it. */
@@ -223,6 +247,7 @@ export interface ImageOperations {
     source: string,
     onStep: (step: { step: string; index: number; total: number }) => void,
     signal: AbortSignal,
+    request?: RequestIdentity,
   ): Promise<Image>;
   list(): Promise<readonly Image[]>;
 }

@@ -1,3 +1,4 @@
+import type { AnswerKey } from '../ports/answers.js';
 import type { Dependencies } from './dependencies.js';
 import type { Locks } from './locks.js';
 import type { MailboxIndexes } from './mailbox-indexes.js';
@@ -6,7 +7,7 @@ import type { RunningInstances } from './running-instances.js';
 import type { SnapshotSealer } from './snapshot-sealer.js';
 import type { UnderWay } from './under-way.js';
 
-/** What one operation shares with the others. */
+/** What one operation shares with the others; and whose request it carries out. */
 export interface Context extends Dependencies {
   readonly running: RunningInstances;
   readonly locks: Locks;
@@ -14,4 +15,6 @@ export interface Context extends Dependencies {
   readonly memory: MemoryBudget;
   readonly sealer: SnapshotSealer;
   readonly underWay: UnderWay;
+  /** Undefined: its caller gave it no id. */
+  readonly request: AnswerKey | undefined;
 }

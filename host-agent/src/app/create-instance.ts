@@ -5,7 +5,7 @@ import type { CreateInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import { reserveInstance } from './new-instance.js';
-import { UndoStack } from './undo-stack.js';
+import { Operation } from './operation.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
 export async function createInstance(
@@ -20,15 +20,18 @@ export async function createInstance(
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
   using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
 
-  await using undo = new UndoStack(context.logger);
+  await using operation = Operation.begin(context, 'create-instance', undefined);
   const { name, labels, vcpus, memoryBytes, workload } = command;
   const draft = { name, labels, imageId: image.id, driver: driver.name, vcpus, memoryBytes };
-  const reserved = reserveInstance(context, draft, undo);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
+  const reserved = reserveInstance(context, draft, operation);
+  operation.reserved(reserved.id);
+  operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
+  operation.reached('folder');
   await context.disks.create(image.rootDisk, context.paths.instance(reserved.id).disk, signal);
-  const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, signal);
-  undo.release();
-  return { instance, bootMs: performance.now() - started };
+  operation.reached('disk');
+  const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
+  const order = { instance: reserved, image, driver, workload, answerOf };
+  return await bootInstance(context, order, operation, signal);
 }

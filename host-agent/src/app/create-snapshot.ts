@@ -10,7 +10,7 @@ import type { CreateSnapshotCommand, CreatedSnapshot } from './commands.js';
 import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
 import { successorMemory } from './fork-booking.js';
-import { UndoStack } from './undo-stack.js';
+import { Operation } from './operation.js';
 
 /** Room for device state, the disk's data and records, in bytes. */
 const SNAPSHOT_MARGIN_BYTES = 64 * 2 ** 20;
@@ -34,11 +34,12 @@ export async function createSnapshot(
 
   using _memory = context.memory.book(successorMemory(instance), 'this snapshot');
 
-  await using undo = new UndoStack(context.logger);
+  await using operation = Operation.begin(context, 'create-snapshot', undefined);
   const id = mintSnapshotId();
-  undo.push('remove folder', () => snapshotFiles.remove(id));
+  operation.push('remove folder', () => snapshotFiles.remove(id));
   const staged = snapshotFiles.staged(id);
   const { source, capture, sourcePauseMs } = await captureInto(context, instance.id, staged, command, signal);
+  operation.reached('files');
   const { imageId, driver, vcpus, memoryBytes, agent } = source;
   const snapshot: Snapshot = {
     id,
@@ -57,13 +58,21 @@ export async function createSnapshot(
   };
   signal.throwIfAborted();
   await snapshotFiles.publish(snapshot);
-  snapshots.insert(snapshot);
-  undo.push('forget', async () => {
-    await sealer.forget(id);
-    snapshots.delete(id);
-  });
+  operation.reached('publish');
+  operation.recordRows(
+    () => {
+      snapshots.insert(snapshot);
+    },
+    {
+      answer: { snapshot, sourcePauseMs },
+      undo: () => {
+        snapshots.delete(id);
+      },
+    },
+  );
+  operation.push('stop making it durable', () => sealer.forget(id));
   const kept = command.waitDurable ? await sealer.seal(snapshot, signal) : snapshot;
-  undo.release();
+  operation.release();
   sealer.sealInBackground(kept);
   return { snapshot: kept, sourcePauseMs };
 }

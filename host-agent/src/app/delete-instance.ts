@@ -1,5 +1,6 @@
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Context } from './context.js';
+import { Operation } from './operation.js';
 import { killVm } from './running-instances.js';
 
 /** Removes an instance with everything of it. Forks share its pages by inode, not by name, and live on. */
@@ -13,10 +14,13 @@ export async function deleteInstance(
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed(force ? 'forceDelete' : 'delete', instance.name, instance.state);
+  await using operation = Operation.begin(context, 'delete-instance', id);
   const running = context.running.remove(id);
   if (running !== undefined) await killVm(running);
+  operation.reached('end hypervisor');
   // The folder before the row: a daemon killed in between finds a row without a folder, and drops it.
   await context.files.remove(id);
+  operation.reached('remove folder');
   context.mailboxIndexes.forget(context.paths.instance(id));
-  context.store.delete(id);
+  operation.recordGone(id);
 }

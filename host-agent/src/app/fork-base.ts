@@ -10,7 +10,6 @@ import type { ForkInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
 import { assertCapability } from './drivers.js';
-import { UndoStack } from './undo-stack.js';
 
 /** What a fork takes over from what it is made of. */
 export interface ForkOrigin extends Pick<
@@ -60,10 +59,7 @@ export async function openForkBase(context: Context, command: BaseCommand, signa
   lock[Symbol.dispose]();
 
   const files = context.paths.capture(ulid().toLowerCase());
-  await using undo = new UndoStack(context.logger);
-  undo.push('remove capture', () => context.files.removeCapture(files));
   const captured = await captureRunning(context, id, 'forkRunning', files, command.freezeWorkload, signal);
-  undo.release();
   return {
     ...captured,
     files,

@@ -1,3 +1,4 @@
+import type { Instance } from '../domain/instance.js';
 import { assertFreeBytes } from '../os/disk-space.js';
 import { BOOT_MARGIN_BYTES, bootInstance } from './boot.js';
 import type { ForkInstanceCommand, ForkResult, ForkTimings } from './commands.js';
@@ -5,10 +6,10 @@ import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import type { ForkBase } from './fork-base.js';
 import { NO_TIME, forkDraft } from './fork-draft.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
 import { reserveInstance } from './new-instance.js';
+import { Operation } from './operation.js';
 import type { Stopwatch } from './stopwatch.js';
-import { UndoStack } from './undo-stack.js';
 
 /** Makes a fork of a base's disk alone: stopped, or booted from it. */
 export async function forkDisk(
@@ -18,30 +19,41 @@ export async function forkDisk(
   target: 'RUNNING' | 'STOPPED',
   signal: AbortSignal,
   watch: Stopwatch,
+  whole?: Operation,
 ): Promise<ForkResult> {
   const { imageId, memoryBytes } = source;
   const driver = await usableDriver(context, source.driver, signal);
   const needed = (target === 'RUNNING' ? memoryBytes : 0) + BOOT_MARGIN_BYTES;
   await assertFreeBytes(context.paths.root, needed, 'forking this instance');
 
-  await using undo = new UndoStack(context.logger);
-  const reserved = reserveInstance(context, forkDraft(source, command), undo);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
+  await using operation = Operation.begin(context, 'fork-disk', undefined, whole);
+  const reserved = reserveInstance(context, forkDraft(source, command), operation);
+  operation.reserved(reserved.id);
+  operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.createFrom(files, reserved, signal);
+  operation.reached('folder');
   const paths = context.paths.instance(reserved.id);
   const disk = await context.disks.clone(files, paths, signal);
+  operation.reached('disk');
   const clone = watch.lap();
   const timings: ForkTimings = { ...NO_TIME, clone, sourcePause: sourcePauseMs };
   if (target === 'STOPPED') {
     signal.throwIfAborted();
     const instance = changed(reserved, 'STOPPED', {});
-    await save(context, instance, { durable: false });
-    undo.release();
-    return { instance, acks: [], disk, sourceDisk, timings: { ...timings, total: watch.total } };
+    const answer = { instance, acks: [], disk, sourceDisk, timings: { ...timings, total: watch.total } };
+    await operation.record(instance, { durable: false, before: reserved, answer });
+    operation.release();
+    return answer;
   }
   const image = await context.images.resolve(imageId);
   const workload = await context.files.loadWorkload(reserved.id);
-  const instance = await bootInstance(context, { instance: reserved, image, driver, workload }, signal);
-  undo.release();
-  return { instance, acks: [], disk, sourceDisk, timings: { ...timings, total: watch.total } };
+  const answerOf = (instance: Instance): ForkResult => ({
+    instance,
+    acks: [],
+    disk,
+    sourceDisk,
+    timings: { ...timings, total: watch.total },
+  });
+  const order = { instance: reserved, image, driver, workload, answerOf };
+  return await bootInstance(context, order, operation, signal);
 }

@@ -7,6 +7,7 @@ import { forkDisk } from './fork-disk.js';
 import { forkMemory } from './fork-memory.js';
 import { forkParked } from './fork-parked.js';
 import { ForkHandoffs } from './handoffs/fork-handoffs.js';
+import type { Operation } from './operation.js';
 import { Stopwatch } from './stopwatch.js';
 
 /** Makes one fork; on any failure nothing of it is left, and the source is as it was. */
@@ -25,7 +26,8 @@ export async function forkInstance(
 
 /** A fork that has been checked and can be made. */
 export interface PreparedFork extends Disposable {
-  make(signal: AbortSignal, watch: Stopwatch): Promise<ForkResult>;
+  /** @param whole what the fork stands or falls with */
+  make(signal: AbortSignal, watch: Stopwatch, whole?: Operation): Promise<ForkResult>;
 }
 
 /** What can be refused without touching the source, and so must be before it is paused. @throws AlreadyExists, InvalidState */
@@ -67,13 +69,13 @@ export async function prepareFork(
   const target = command.targetState ?? (capture === undefined ? 'STOPPED' : 'RUNNING');
   if (capture === undefined || target === 'STOPPED')
     return {
-      make: (makeSignal, watch) =>
-        forkDisk(context, base, command, target === 'RUNNING' ? target : 'STOPPED', makeSignal, watch),
+      make: (makeSignal, watch, whole) =>
+        forkDisk(context, base, command, target === 'RUNNING' ? target : 'STOPPED', makeSignal, watch, whole),
       [Symbol.dispose]: () => undefined,
     };
   if (target === 'STANDBY')
     return {
-      make: (makeSignal, watch) => forkParked(context, { ...base, capture }, command, makeSignal, watch),
+      make: (makeSignal, watch, whole) => forkParked(context, { ...base, capture }, command, makeSignal, watch, whole),
       [Symbol.dispose]: () => undefined,
     };
   const handoffs = new ForkHandoffs(context, command);
@@ -84,7 +86,8 @@ export async function prepareFork(
     throw error;
   }
   return {
-    make: (makeSignal, watch) => forkMemory(context, { ...base, capture }, command, handoffs, makeSignal, watch),
+    make: (makeSignal, watch, whole) =>
+      forkMemory(context, { ...base, capture }, command, handoffs, makeSignal, watch, whole),
     [Symbol.dispose]: () => {
       handoffs[Symbol.dispose]();
     },

@@ -7,12 +7,12 @@ import { withConsoleTail } from './failure.js';
 import type { ForkBase } from './fork-base.js';
 import { forkDraft } from './fork-draft.js';
 import type { ForkHandoffs } from './handoffs/fork-handoffs.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
 import { reserveInstance } from './new-instance.js';
+import { Operation } from './operation.js';
 import { closeLink } from './running-instances.js';
 import type { Stopwatch } from './stopwatch.js';
-import { UndoStack } from './undo-stack.js';
 
 /** Room for what the fork itself writes at first, in bytes. */
 const DISK_MARGIN_BYTES = 64 * 2 ** 20;
@@ -25,49 +25,55 @@ export async function forkMemory(
   handoffs: ForkHandoffs,
   signal: AbortSignal,
   watch: Stopwatch,
+  whole?: Operation,
 ): Promise<ForkResult> {
   const driver = await usableDriver(context, source.driver, signal);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
 
-  await using undo = new UndoStack(context.logger);
-  const reserved = reserveInstance(context, forkDraft(source, command), undo);
+  await using operation = Operation.begin(context, 'fork-memory', undefined, whole);
+  const reserved = reserveInstance(context, forkDraft(source, command), operation);
+  operation.reserved(reserved.id);
   const paths = context.paths.instance(reserved.id);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
+  operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.createFrom(files, reserved, signal);
+  operation.reached('folder');
   const [disk] = await Promise.all([
     context.disks.clone(files, paths, signal),
     context.files.shareMemory(files.memory, paths),
   ]);
+  operation.reached('files');
   const clone = watch.lap();
 
   using nic = context.network.attach(reserved.network);
   const spec = { ...machineSpec(reserved, paths, nic.backend), capture, stateFile: files.deviceState };
   const { vm, timings } = await driver.restore(spec, signal);
-  undo.push('end hypervisor', () => vm.kill());
+  operation.push('end hypervisor', () => vm.kill());
+  operation.reached('launch');
   const running = await context.running.openLink(vm, reserved, paths, capture.workloadLogOffset, signal);
-  undo.push('close link', () => closeLink(running));
+  operation.push('close link', () => closeLink(running));
+  operation.reached('link');
   watch.lap();
 
   {
     await using memory = await vm.openMemory();
     await handoffs.apply(memory, reserved);
   }
+  operation.reached('patch');
   const patch = watch.lap();
 
   // The guest's agent finds these bytes when it resumes, and looks at its mailboxes at once.
   running.link.wake();
   await vm.resume(signal);
+  operation.reached('resume');
   const resume = watch.lap();
 
   try {
     const { acks, networkMs, ackMs } = await handoffs.afterResume({ link: running.link, resumedAt: watch.now }, signal);
+    operation.reached('acks');
     signal.throwIfAborted();
     const instance = changed(reserved, 'RUNNING', { vmm: vm.process });
-    await save(context, instance, { durable: false });
-    undo.release();
-    context.running.add(instance.id, running);
     const { spawnMs: spawn, loadMs: load } = timings;
-    return {
+    const result: ForkResult = {
       instance,
       acks,
       disk,
@@ -84,6 +90,10 @@ export async function forkMemory(
         sourcePause: sourcePauseMs,
       },
     };
+    await operation.record(instance, { durable: false, before: reserved, answer: result });
+    operation.release();
+    context.running.add(instance.id, running);
+    return result;
   } catch (error) {
     throw await withConsoleTail(error, paths);
   }

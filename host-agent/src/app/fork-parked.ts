@@ -4,10 +4,10 @@ import type { ForkInstanceCommand, ForkResult } from './commands.js';
 import type { Context } from './context.js';
 import { NO_TIME, forkDraft } from './fork-draft.js';
 import type { ForkBase } from './fork-base.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
 import { reserveInstance } from './new-instance.js';
+import { Operation } from './operation.js';
 import type { Stopwatch } from './stopwatch.js';
-import { UndoStack } from './undo-stack.js';
 
 /** Room for the disk's data, in bytes. */
 const DISK_MARGIN_BYTES = 64 * 2 ** 20;
@@ -19,22 +19,27 @@ export async function forkParked(
   command: ForkInstanceCommand,
   signal: AbortSignal,
   watch: Stopwatch,
+  whole?: Operation,
 ): Promise<ForkResult> {
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
-  await using undo = new UndoStack(context.logger);
-  const reserved = reserveInstance(context, forkDraft(source, command), undo);
+  await using operation = Operation.begin(context, 'fork-parked', undefined, whole);
+  const reserved = reserveInstance(context, forkDraft(source, command), operation);
+  operation.reserved(reserved.id);
   const paths = context.paths.instance(reserved.id);
-  undo.push('remove folder', () => context.files.remove(reserved.id));
+  operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.createFrom(files, reserved, signal);
+  operation.reached('folder');
   const [disk] = await Promise.all([
     context.disks.clone(files, paths, signal),
     context.files.shareCapture(files, paths),
   ]);
+  operation.reached('files');
   signal.throwIfAborted();
   const instance = changed(reserved, 'STANDBY', { capture, identityPending: true });
-  await save(context, instance, { durable: false });
-  undo.release();
   const clone = watch.lap();
   const timings = { ...NO_TIME, clone, total: watch.total, sourcePause: sourcePauseMs };
-  return { instance, acks: [], disk, sourceDisk, timings };
+  const answer: ForkResult = { instance, acks: [], disk, sourceDisk, timings };
+  await operation.record(instance, { durable: false, before: reserved, answer });
+  operation.release();
+  return answer;
 }

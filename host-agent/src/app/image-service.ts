@@ -1,14 +1,18 @@
 import { asCapacityIfFull } from '../os/disk-space.js';
 import type { Image, ImageStore } from '../ports/image-store.js';
 import type { ImageOperations } from './commands.js';
+import type { IdempotentCalls } from './idempotent-calls.js';
 
 /** Images as callers see them. */
 export class ImageService implements ImageOperations {
-  constructor(private readonly images: ImageStore) {}
+  constructor(
+    private readonly images: ImageStore,
+    private readonly calls: IdempotentCalls,
+  ) {}
 
-  async import(...parameters: Parameters<ImageOperations['import']>): Promise<Image> {
+  async import(...[source, onStep, signal, request]: Parameters<ImageOperations['import']>): Promise<Image> {
     try {
-      return await this.images.import(...parameters);
+      return await this.calls.once(request, () => this.images.import(source, onStep, signal), signal);
     } catch (error) {
       throw asCapacityIfFull(error);
     }

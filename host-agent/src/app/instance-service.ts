@@ -1,6 +1,7 @@
 import { parseInstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import type {
   CreateInstanceCommand,
@@ -20,6 +21,8 @@ import { deleteInstance } from './delete-instance.js';
 import { followFile } from './follow-file.js';
 import { forkInstance } from './fork-instance.js';
 import { forkInstances } from './fork-instances.js';
+import type { IdempotentCalls } from './idempotent-calls.js';
+import { operate } from './operate.js';
 import { parsePageToken } from './page-token.js';
 import { pauseInstance, resumeInstance } from './pause-instance.js';
 import { restoreInstance } from './restore-instance.js';
@@ -29,10 +32,17 @@ import { stopInstance } from './stop-instance.js';
 
 /** Everything that can be asked of instances; each operation has a file of its own. */
 export class InstanceService implements InstanceOperations {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly calls: IdempotentCalls,
+  ) {}
 
-  create(command: CreateInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }> {
-    return this.operate(signal, (s) => createInstance(this.context, command, s));
+  create(
+    command: CreateInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }> {
+    return this.operate(request, signal, (context, s) => createInstance(context, command, s));
   }
 
   get(reference: string): Instance {
@@ -65,41 +75,65 @@ export class InstanceService implements InstanceOperations {
     return { instances, nextPageToken: instances.length === pageSize ? (instances.at(-1)?.id ?? '') : '' };
   }
 
-  standby(command: StandbyInstanceCommand, signal: AbortSignal): Promise<{ instance: Instance; captureMs: number }> {
-    return this.operate(signal, (s) => standbyInstance(this.context, command, s));
+  standby(
+    command: StandbyInstanceCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; captureMs: number }> {
+    return this.operate(request, signal, (context, s) => standbyInstance(context, command, s));
   }
 
-  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }> {
-    return this.operate(signal, (s) => restoreInstance(this.context, reference, s));
+  restore(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; restoreMs: number }> {
+    return this.operate(request, signal, (context, s) => restoreInstance(context, reference, s));
   }
 
-  start(reference: string, signal: AbortSignal): Promise<{ instance: Instance; bootMs: number }> {
-    return this.operate(signal, (s) => startInstance(this.context, reference, s));
+  start(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; bootMs: number }> {
+    return this.operate(request, signal, (context, s) => startInstance(context, reference, s));
   }
 
-  pause(reference: string, signal: AbortSignal): Promise<Instance> {
-    return this.operate(signal, (s) => pauseInstance(this.context, reference, s));
+  pause(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance> {
+    return this.operate(request, signal, (context, s) => pauseInstance(context, reference, s));
   }
 
-  resume(reference: string, signal: AbortSignal): Promise<Instance> {
-    return this.operate(signal, (s) => resumeInstance(this.context, reference, s));
+  resume(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<Instance> {
+    return this.operate(request, signal, (context, s) => resumeInstance(context, reference, s));
   }
 
-  fork(command: ForkInstanceCommand, signal: AbortSignal): Promise<ForkResult> {
-    return this.operate(signal, (s) => forkInstance(this.context, command, s));
+  fork(command: ForkInstanceCommand, signal: AbortSignal, request?: RequestIdentity): Promise<ForkResult> {
+    return this.operate(request, signal, (context, s) => forkInstance(context, command, s));
   }
 
-  async *forkMany(command: ForkInstancesCommand, signal: AbortSignal): AsyncGenerator<ForkOutcome, void, undefined> {
-    for await (const outcome of this.context.underWay.stream(signal, (s) => forkInstances(this.context, command, s)))
+  async *forkMany(
+    command: ForkInstancesCommand,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): AsyncGenerator<ForkOutcome, void, undefined> {
+    const outcomes = this.context.underWay.stream(signal, (s) =>
+      this.calls.each(
+        request,
+        (key, wanted) => forkInstances({ ...this.context, request: key }, command, wanted, s),
+        command.count,
+        s,
+      ),
+    );
+    for await (const outcome of outcomes)
       yield outcome.error === undefined ? outcome : { ...outcome, error: asCapacityIfFull(outcome.error) };
   }
 
-  stop(reference: string, graceMs: number, signal: AbortSignal): Promise<Instance> {
-    return this.operate(signal, (s) => stopInstance(this.context, reference, graceMs, s));
+  stop(reference: string, graceMs: number, signal: AbortSignal, request?: RequestIdentity): Promise<Instance> {
+    return this.operate(request, signal, (context, s) => stopInstance(context, reference, graceMs, s));
   }
 
-  delete(reference: string, force: boolean, signal: AbortSignal): Promise<void> {
-    return this.operate(signal, (s) => deleteInstance(this.context, reference, force, s));
+  delete(reference: string, force: boolean, signal: AbortSignal, request?: RequestIdentity): Promise<void> {
+    return this.operate(request, signal, (context, s) => deleteInstance(context, reference, force, s));
   }
 
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer> {
@@ -112,7 +146,11 @@ export class InstanceService implements InstanceOperations {
     return this.context.paths.instance(instance.id).root;
   }
 
-  private operate<Result>(signal: AbortSignal, run: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
-    return this.context.underWay.run(signal, run);
+  private operate<Result>(
+    request: RequestIdentity | undefined,
+    signal: AbortSignal,
+    run: (context: Context, signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    return operate(this.context, this.calls, request, signal, run);
   }
 }

@@ -19,6 +19,7 @@ export function openContext(dependencies: Dependencies): Context {
     memory: new MemoryBudget(dependencies.limits.memoryReserveBytes),
     sealer: new SnapshotSealer(dependencies),
     underWay: new UnderWay(),
+    request: undefined,
   };
 }
 

@@ -2,7 +2,8 @@ import { assertAllowed } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Context } from './context.js';
 import { HeldGuest, thaw } from './held-guest.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
+import { Operation } from './operation.js';
 import { runningVm } from './running-instances.js';
 
 /** Halts a running instance's CPUs; its VMM stays. */
@@ -12,12 +13,16 @@ export async function pauseInstance(context: Context, reference: string, signal:
   const instance = context.store.resolve(id);
   assertAllowed('pause', instance.name, instance.state);
   const { vm, link } = runningVm(context.running, instance);
+  await using operation = Operation.begin(context, 'pause-instance', id);
   // It may be parked or forked as it stands: its workload must be frozen then.
   await using held = await HeldGuest.hold(instance, link, true, context.logger, signal);
+  operation.reached('hold');
   await vm.pause(signal);
+  operation.reached('pause');
   const paused = changed(instance, 'PAUSED', {});
   try {
-    await save(context, paused, { durable: false });
+    await operation.record(paused, { durable: false, before: instance, answer: paused });
+    operation.release();
   } catch (error) {
     await vm.resume();
     throw error;
@@ -33,9 +38,14 @@ export async function resumeInstance(context: Context, reference: string, signal
   const instance = context.store.resolve(id);
   assertAllowed('resume', instance.name, instance.state);
   const { vm, link } = runningVm(context.running, instance);
+  await using operation = Operation.begin(context, 'resume-instance', id);
   await vm.resume(signal);
+  operation.push('pause again', () => vm.pause());
+  operation.reached('resume');
   const running = changed(instance, 'RUNNING', {});
-  await save(context, running, { durable: false });
+  await operation.record(running, { durable: false, before: instance, answer: running });
+  operation.release();
   await thaw(link, running.name, context.logger);
+  operation.reached('thaw');
   return running;
 }

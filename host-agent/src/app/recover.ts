@@ -1,6 +1,9 @@
 import { messageOf } from '@offshoot/shared/errors.js';
+import type { InstanceId } from '../domain/ids.js';
 import { LIVE_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
+import { isDone, type OperationName } from '../domain/operations.js';
+import type { JournalEntry } from '../ports/journal.js';
 import type { Context } from './context.js';
 import { settleDisk } from './disk-layer.js';
 import { forkIdentity } from './handoffs/fork-identity.js';
@@ -16,36 +19,71 @@ const ADOPT_MS = 5000;
 const IDENTITY_MS = 10_000;
 
 /**
- * Brings rows, folders and processes to agree after the daemon before ended, however it ended: VMs that run are taken
- * over, half-made instances are removed, processes nobody owns are ended. Other VMs are not touched.
+ * Brings rows, folders and processes to agree after the daemon before ended, however it ended: what the journal shows to
+ * have been under way is finished or undone, VMs that run are taken over, processes nobody owns are ended. Other VMs are not
+ * touched.
  */
 export async function recover(context: Context): Promise<void> {
-  const { store, files, logger } = context;
-  for (const instance of store.list({ states: ['CREATING'] })) {
-    logger.warn({ instance: instance.id, name: instance.name }, 'removing an instance whose creation was cut short');
-    await context.orphans.endProcessesOf(context.paths.instance(instance.id).root);
-    await files.remove(instance.id);
-    store.delete(instance.id);
-  }
+  const { store, files, journal, answers, logger } = context;
+  const cut = journal.unfinished();
+  for (const instance of store.list().filter((each) => isToGo(each, cut))) await remove(context, instance.id);
   for (const instance of store.list()) {
-    const { root } = context.paths.instance(instance.id);
-    if (!(await files.exists(instance.id))) {
-      logger.warn({ instance: instance.id, name: instance.name }, 'forgetting an instance whose folder is gone');
-      await context.orphans.endProcessesOf(root);
-      store.delete(instance.id);
-    } else if (LIVE_STATES.includes(instance.state)) await adopt(context, instance);
+    if (await files.exists(instance.id)) await settle(context, instance, cut);
     else {
-      await context.orphans.endProcessesOf(root); // parked or stopped: a VMM that is still there was being ended
-      if (instance.replacing !== undefined) await replaceFiles(context, instance);
-      await settleDisk(context, instance.id);
+      logger.warn({ instance: instance.id, name: instance.name }, 'forgetting an instance whose folder is gone');
+      await remove(context, instance.id);
     }
   }
   await recoverSnapshots(context);
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
+  for (const { id, operation, step, instance: instanceId, request, begunAt } of cut) {
+    const instance = instanceId === undefined ? undefined : store.byId(instanceId);
+    const state = instance?.state;
+    const outcome = isDone(operation, step, state) ? 'finished' : 'undone';
+    const named = { instance: instanceId, state, requestId: request?.id };
+    logger.warn({ operation, step, ...named, begunAt, outcome }, 'an operation was cut short');
+    // Those that are carried out here are answered here; the others' answers were kept with their outcome.
+    if (outcome === 'finished' && request !== undefined && answers.of(request.id).length === 0)
+      answers.keep(request, instance);
+    journal.end(id);
+  }
 }
 
-async function adopt(context: Context, instance: Instance): Promise<void> {
+/** Half made, half deleted, or made for a call that was to have all of its forks or none. */
+const isToGo = ({ id, state }: Instance, cut: readonly JournalEntry[]): boolean =>
+  state === 'CREATING' ||
+  cut.some(
+    ({ instance, operation, partOf }) => instance === id && (operation === 'delete-instance' || partOf !== undefined),
+  );
+
+async function remove({ orphans, paths, files, store }: Context, id: InstanceId): Promise<void> {
+  await orphans.endProcessesOf(paths.instance(id).root);
+  await files.remove(id);
+  store.delete(id);
+}
+
+/** Makes an instance what its row says; one that was being stopped and has lost its VMM is stopped. */
+async function settle(context: Context, instance: Instance, cut: readonly JournalEntry[]): Promise<void> {
+  const { files, orphans, paths } = context;
+  const { id, state } = instance;
+  const during = (operation: OperationName): boolean =>
+    cut.some((entry) => entry.instance === id && entry.operation === operation);
+  if (LIVE_STATES.includes(state)) {
+    await adopt(context, instance, during('stop-instance'));
+    return;
+  }
+  await orphans.endProcessesOf(paths.instance(id).root); // a VMM that is still there was being ended, or had not begun
+  if (instance.replacing !== undefined) await replaceFiles(context, instance);
+  await settleDisk(context, id);
+  if (state === 'STANDBY') await files.adoptNextMemory(id);
+  if (state === 'STOPPED' || during('start-instance')) await files.dropCapture(id);
+  // The row may have come further than the folder's record.
+  const now = context.store.byId(id);
+  if (now !== undefined && cut.some((entry) => entry.instance === id)) await files.save(now, { durable: false });
+}
+
+async function adopt(context: Context, instance: Instance, wasStopping: boolean): Promise<void> {
   const { logger } = context;
   const signal = AbortSignal.timeout(ADOPT_MS);
   const paths = context.paths.instance(instance.id);
@@ -66,7 +104,10 @@ async function adopt(context: Context, instance: Instance): Promise<void> {
       logger.info({ instance: instance.id, name: instance.name, pid: vm.process.pid }, 'took over a running VM');
       return;
     }
-    await fail(context, instance, 'the hypervisor ended while no daemon ran');
+    if (wasStopping) {
+      await save(context, changed(instance, 'STOPPED', { vmm: undefined, stateReason: '' }), { durable: true });
+      await context.files.dropCapture(instance.id);
+    } else await fail(context, instance, 'the hypervisor ended while no daemon ran');
   } catch (error) {
     logger.error({ instance: instance.id, error: messageOf(error) }, 'a running VM could not be taken over');
     await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);

@@ -7,10 +7,10 @@ import { captureFor } from './capture-fitness.js';
 import type { Context } from './context.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { changed, save } from './instance-record.js';
+import { Operation } from './operation.js';
 import { CLONE_MEMORY_BYTES } from './memory-budget.js';
 import { resumeParked } from './restore-instance.js';
 import { killVm } from './running-instances.js';
-import { UndoStack } from './undo-stack.js';
 
 /** Room for the disk's data, in bytes. */
 const DISK_MARGIN_BYTES = 64 * 2 ** 20;
@@ -45,24 +45,29 @@ export async function restoreSnapshot(
   const needed = snapshot.capture === undefined || instance.vmm !== undefined ? 0 : CLONE_MEMORY_BYTES;
   using _memory = context.memory.book([needed], 'restoring this snapshot');
 
-  await using undo = new UndoStack(context.logger);
-  undo.push('remove staged files', () => context.files.removeNext(instance.id));
+  // Its answer is kept when the instance has resumed: until then a repeat does it all again, which comes to the same.
+  await using operation = Operation.begin({ ...context, request: undefined }, 'restore-snapshot', instance.id);
+  operation.push('remove staged files', () => context.files.removeNext(instance.id));
   const files = context.paths.snapshot(id);
   const next = await context.files.createNext(instance.id, files, signal);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
   await context.disks.clone(files, next, signal);
   const names = await context.files.namesOfNext(instance.id);
   signal.throwIfAborted();
+  operation.reached('stage');
 
   // Nothing of it can be undone any more; a daemon that is killed from here on finds the list and goes on by it.
-  undo.release();
+  operation.release();
   const running = context.running.remove(instance.id);
   const replacing = setBackTo(instance, snapshot, names);
   await save(context, replacing, { durable: true });
+  operation.reached('record');
   if (running !== undefined) await killVm(running);
+  operation.reached('end hypervisor');
   const replaced = await replaceFiles(context, replacing);
+  operation.reached('replace');
   if (replaced.state === 'STOPPED') return { instance: replaced, restoreMs: performance.now() - started };
-  return { instance: await resumeParked(context, replaced, signal), restoreMs: performance.now() - started };
+  return await resumeParked({ ...context, request: undefined }, replaced, started, signal);
 }
 
 /** Finishes what {@link restoreSnapshot} began, wherever it was cut short; the files lie ready. */

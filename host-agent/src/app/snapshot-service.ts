@@ -9,18 +9,24 @@ import type {
   SnapshotOperations,
 } from './commands.js';
 import type { Context } from './context.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import { createSnapshot } from './create-snapshot.js';
 import { deleteSnapshot } from './delete-snapshot.js';
+import type { IdempotentCalls } from './idempotent-calls.js';
+import { operate } from './operate.js';
 import { parsePageToken } from './page-token.js';
 import { restoreSnapshot } from './restore-snapshot.js';
 import { verifySnapshot } from './verify-snapshot.js';
 
 /** Everything that can be asked of snapshots but for their forks, which are made as those of instances are. */
 export class SnapshotService implements SnapshotOperations {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly calls: IdempotentCalls,
+  ) {}
 
-  create(command: CreateSnapshotCommand, signal: AbortSignal): Promise<CreatedSnapshot> {
-    return this.context.underWay.run(signal, (s) => createSnapshot(this.context, command, s));
+  create(command: CreateSnapshotCommand, signal: AbortSignal, request?: RequestIdentity): Promise<CreatedSnapshot> {
+    return this.operate(request, signal, (context, s) => createSnapshot(context, command, s));
   }
 
   get(reference: string): Snapshot {
@@ -51,16 +57,20 @@ export class SnapshotService implements SnapshotOperations {
     return { snapshots, nextPageToken: snapshots.length === pageSize ? (snapshots.at(-1)?.id ?? '') : '' };
   }
 
-  restore(reference: string, signal: AbortSignal): Promise<{ instance: Instance; restoreMs: number }> {
-    return this.context.underWay.run(signal, (s) => restoreSnapshot(this.context, reference, s));
+  restore(
+    reference: string,
+    signal: AbortSignal,
+    request?: RequestIdentity,
+  ): Promise<{ instance: Instance; restoreMs: number }> {
+    return this.operate(request, signal, (context, s) => restoreSnapshot(context, reference, s));
   }
 
   verify(reference: string, signal: AbortSignal): Promise<Snapshot> {
     return this.context.underWay.run(signal, (s) => verifySnapshot(this.context, reference, s));
   }
 
-  delete(reference: string, signal: AbortSignal): Promise<void> {
-    return this.context.underWay.run(signal, (s) => deleteSnapshot(this.context, reference, s));
+  delete(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<void> {
+    return this.operate(request, signal, (context, s) => deleteSnapshot(context, reference, s));
   }
 
   directoryOf({ id }: Snapshot): string {
@@ -69,5 +79,13 @@ export class SnapshotService implements SnapshotOperations {
 
   allocatedBytes({ id }: Snapshot): Promise<number> {
     return this.context.snapshotFiles.allocatedBytes(id);
+  }
+
+  private operate<Result>(
+    request: RequestIdentity | undefined,
+    signal: AbortSignal,
+    run: (context: Context, signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    return operate(this.context, this.calls, request, signal, run);
   }
 }

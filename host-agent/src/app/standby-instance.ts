@@ -2,6 +2,7 @@ import { Timeout } from '@offshoot/shared/errors.js';
 import { RESERVED_NAME_PREFIX } from '@offshoot/shared/mailbox/frame-layout.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
+import type { CaptureStep } from '../domain/operations.js';
 import type { CaptureResult } from '../ports/driver.js';
 import { agentReady, captureRecord } from './capture-record.js';
 import type { StandbyInstanceCommand } from './commands.js';
@@ -9,7 +10,8 @@ import type { Context } from './context.js';
 import { layDisk } from './disk-layer.js';
 import { assertCapability } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
+import { Operation } from './operation.js';
 import { closeLink, runningVm } from './running-instances.js';
 
 /** Parks a running instance. On failure it runs on. */
@@ -31,33 +33,48 @@ export async function standbyInstance(
   if (instance.state === 'RUNNING') await agentReady(running, instance, signal);
   const goOn = (): Promise<void> => (instance.state === 'RUNNING' ? running.vm.resume() : running.vm.pause());
 
+  await using operation = Operation.begin(context, 'standby-instance', id);
+  const onReached = (step: CaptureStep): void => {
+    operation.reached(step);
+  };
   await using held = await HeldGuest.hold(instance, running.link, command.freezeWorkload, context.logger, signal);
+  operation.reached('hold');
   await layDisk(context, id, running.vm, signal);
+  operation.reached('lay disk');
   let result: CaptureResult;
   try {
-    result = await running.vm.capture({ stateFile: paths.deviceState, memoryFile: paths.nextMemory }, {}, signal);
+    result = await running.vm.capture(
+      { stateFile: paths.deviceState, memoryFile: paths.nextMemory },
+      { onReached },
+      signal,
+    );
   } catch (error) {
     await goOn(); // the driver let it run, and a paused instance has to stay one
     throw error;
   }
   // From here on the caller's signal is not asked any more: the capture is complete, and the state has to follow.
-  let parked: Instance;
+  let answer: { readonly instance: Instance; readonly captureMs: number };
   try {
     held.assertHeld(result.pauseMs);
+    const capture = await captureRecord(context, instance, running, result, { memory: result.memoryFile });
+    const parked = changed(instance, 'STANDBY', { capture, vmm: undefined });
+    answer = { instance: parked, captureMs: result.pauseMs };
+    // The row first: a daemon killed after this line finds a parked instance, gives it this memory, and ends the paused VMM.
+    // The other way round it would find a running one whose base has lost its name.
+    await operation.record(parked, { durable: false, before: instance, answer });
     if (result.memoryFile === paths.nextMemory) await context.files.adoptNextMemory(id);
-    const capture = await captureRecord(context, instance, running, result, paths);
-    parked = changed(instance, 'STANDBY', { capture, vmm: undefined });
-    // The row first: a daemon killed after this line finds a parked instance and ends the paused VMM.
-    await save(context, parked, { durable: false });
+    operation.reached('adopt memory');
   } catch (error) {
     await goOn();
     throw error;
   }
+  operation.release();
   held.keep();
   context.running.remove(id);
   await closeLink(running);
   await running.vm.kill();
-  return { instance: parked, captureMs: result.pauseMs };
+  operation.reached('end hypervisor');
+  return answer;
 }
 
 async function waitForMailboxes(context: Context, command: StandbyInstanceCommand, signal: AbortSignal): Promise<void> {

@@ -5,7 +5,8 @@ import type { Instance } from '../domain/instance.js';
 import { abortable } from './abortable.js';
 import type { Context } from './context.js';
 import { settleDisk } from './disk-layer.js';
-import { changed, save } from './instance-record.js';
+import { changed } from './instance-record.js';
+import { Operation } from './operation.js';
 import { closeLink, type RunningInstance } from './running-instances.js';
 
 /** Ends an instance's VMM, after asking its agent to shut down; a parked one loses its memory. The disk stays. */
@@ -19,21 +20,25 @@ export async function stopInstance(
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('stop', instance.name, instance.state);
+  await using operation = Operation.begin(context, 'stop-instance', id);
   // Taken out first: its end is wanted, not a failure.
   const running = context.running.remove(id);
   // A paused guest cannot answer, and has had its disks synced for the pause.
   const grace = instance.state === 'PAUSED' ? 0 : graceMs;
   if (running !== undefined) await shutDown(running, grace, context.logger.child({ instance: id }));
   await settleDisk(context, id);
+  operation.reached('end hypervisor');
   const stopped = changed(instance, 'STOPPED', {
     vmm: undefined,
     capture: undefined,
     identityPending: undefined,
     stateReason: '',
   });
-  await save(context, stopped, { durable: true });
+  await operation.record(stopped, { durable: true, answer: stopped });
+  operation.release();
   context.mailboxIndexes.forget(context.paths.instance(id));
   await context.files.dropCapture(id);
+  operation.reached('drop memory');
   return stopped;
 }
 

@@ -3,7 +3,7 @@ import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js
 import type { ForkInstanceRequest } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import type { Command } from 'commander';
 import { readDeliveries, type DeliveryOptions } from './deliveries.js';
-import { collect, collectPairs, parseSeconds, parseWhole } from './option-values.js';
+import { REQUEST_ID_HELP, collect, collectPairs, parseSeconds, parseWhole } from './option-values.js';
 
 /** What every fork can be given, whatever it is made of. */
 export interface ForkOptions extends DeliveryOptions {
@@ -15,6 +15,7 @@ export interface ForkOptions extends DeliveryOptions {
   readonly parked: boolean;
   readonly count?: number;
   readonly allOrNothing: boolean;
+  readonly requestId: string;
 }
 
 export const addForkOptions = (command: Command): Command =>
@@ -31,11 +32,12 @@ export const addForkOptions = (command: Command): Command =>
     .option('--stopped', 'clone the disk only, and leave the fork stopped', false)
     .option('--parked', 'leave the fork parked, to be restored later', false)
     .option('--count <n>', 'so many forks of one moment, up to 256; their names end in -0, -1 ...', parseWhole)
+    .option('--request-id <id>', REQUEST_ID_HELP, '')
     .option('--all-or-nothing', 'with --count: remove all when one fails', false);
 
 type CommonFields = Pick<
   ForkInstanceRequest,
-  'name' | 'labels' | 'mailboxes' | 'waitForNetwork' | 'networkTimeout' | 'targetState'
+  'name' | 'labels' | 'mailboxes' | 'waitForNetwork' | 'networkTimeout' | 'targetState' | 'requestId'
 >;
 
 /** The fields of a request that these options are for. */
@@ -47,6 +49,8 @@ export async function readForkOptions(options: ForkOptions): Promise<CommonField
     waitForNetwork: options.waitNetwork,
     networkTimeout: options.networkTimeout,
     targetState: targetOf(options),
+    // Of several forks the id is that of the whole request.
+    requestId: options.count === undefined ? options.requestId : '',
   };
 }
 

@@ -1,6 +1,10 @@
 import type { Duration } from '@offshoot/proto/generated/google/protobuf/duration.js';
 import { InvalidArgumentError } from 'commander';
 
+/** For the verbs that make something, and whose repeat would make it twice. */
+export const REQUEST_ID_HELP =
+  'id of this request: repeated with it, the command gives the first answer and makes nothing';
+
 /** Collects `K=V` of a repeated option. */
 export function collectPairs(text: string, earlier: Readonly<Record<string, string>> = {}): Record<string, string> {
   const [key, value] = splitPair(text, 'KEY=VALUE');

@@ -45,6 +45,34 @@ function nextForkSignal(): Promise<unknown> {
   });
 }
 
+it('a request with an id is identified to what carries it out, one without is not', async () => {
+  const seen: unknown[] = [];
+  served.fake.fork = (...[, , identity]: unknown[]) => {
+    seen.push(identity);
+    return Promise.reject(new Conflict('not now', { reason: 'TAP_BUSY' }));
+  };
+  await fork();
+  await settled<unknown>((callback) =>
+    served.client.forkInstance(ForkInstanceRequest.create({ source: 'a', requestId: 'mine' }), callback),
+  );
+  expect(seen).toEqual([
+    undefined,
+    {
+      id: 'mine',
+      method: '/offshoot.v1.InstanceService/ForkInstance',
+      fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+    },
+  ]);
+});
+
+it('a malformed request id is refused before anything is done', async () => {
+  const refused = await settled<unknown>((callback) =>
+    served.client.forkInstance(ForkInstanceRequest.create({ source: 'a', requestId: '\n' }), callback),
+  );
+  expect(refused).toMatchObject({ error: { code: status.INVALID_ARGUMENT } });
+  expect(served.fake.asked).toEqual([]);
+});
+
 describe('the error table', () => {
   const details = { reason: 'SOME_REASON', metadata: { what: 'it' } };
   const rows: [OffshootError, status][] = [

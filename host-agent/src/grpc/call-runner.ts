@@ -2,7 +2,9 @@ import { once } from 'node:events';
 import { status, type handleServerStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
 import { Unreachable } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
+import type { RequestIdentity } from '../ports/answers.js';
 import { callCancelled, callDeadline, errorStatus, type ErrorStatus } from './error-status.js';
+import { requestIdentity } from './request-identity.js';
 
 /** Whether a call changes something: such calls are logged always, the others only at debug level. */
 export type CallEffect = 'reads' | 'changes';
@@ -31,7 +33,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Every handler runs in here: awaited, its errors mapped, its signal ended by the client's cancellation, the call's
- * deadline or the daemon's stop, logged by method, duration and status. grpc-js itself does none of that: an async handler
+ * deadline or the daemon's stop, its request identified where the caller gave it an id, logged by method, duration and status. grpc-js itself does none of that: an async handler
  * that rejects would leave the client hanging.
  */
 export class CallRunner {
@@ -44,12 +46,16 @@ export class CallRunner {
 
   unary<Request, Response>(
     effect: CallEffect,
-    handler: (request: Request, signal: AbortSignal) => Promise<Response> | Response,
+    handler: (
+      request: Request,
+      signal: AbortSignal,
+      identity: RequestIdentity | undefined,
+    ) => Promise<Response> | Response,
   ): handleUnaryCall<Request, Response> {
     return (call, respond) => {
       this.#run('unary', effect, call, async (signal) => {
         try {
-          const response = await handler(call.request, signal);
+          const response = await handler(call.request, signal, requestIdentity(call.getPath(), call.request));
           return {
             answer: () => {
               respond(null, response);
@@ -65,12 +71,13 @@ export class CallRunner {
   /** Messages are taken from the handler one by one, no faster than the client reads them. */
   stream<Request, Response>(
     effect: CallEffect,
-    handler: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
+    handler: (request: Request, signal: AbortSignal, identity: RequestIdentity | undefined) => AsyncIterable<Response>,
   ): handleServerStreamingCall<Request, Response> {
     return (call) => {
       this.#run('stream', effect, call, async (signal) => {
         try {
-          for await (const message of handler(call.request, signal)) {
+          const identity = requestIdentity(call.getPath(), call.request);
+          for await (const message of handler(call.request, signal, identity)) {
             signal.throwIfAborted();
             if (!call.write(message)) await once(call, 'drain', { signal });
           }

@@ -185,6 +185,11 @@ describe('ForkInstances', () => {
     for (const count of [0, 257]) expect(refusal(() => forks({ count }))?.fields).toEqual(['count']);
   });
 
+  it('has one request id, its own', () => {
+    expect(refusal(() => forks({ requestId: 'a' }))).toBeUndefined();
+    expect(refusal(() => forks({ fork: { source: 's', requestId: 'a' } }))?.fields).toEqual(['fork.request_id']);
+  });
+
   it('wants an entry of mailboxes for each fork or none, and no mailbox twice', () => {
     expect(refusal(() => forks({ mailboxesByIndex: [{}] }))?.fields).toEqual(['mailboxes_by_index']);
     const twice = {

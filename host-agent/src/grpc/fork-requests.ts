@@ -43,6 +43,8 @@ const forksCommand = (
     // The longest name of all is the last fork's.
     const suffix = fork === undefined || fork.name === '' ? '' : `-${String(Math.max(count, 1) - 1)}`;
     const common = fork ?? ForkInstanceRequest.fromPartial({});
+    if (common.requestId !== '')
+      violations.add('fork.request_id', 'must be empty: the id is that of the whole request');
     const command = forkCommand({ at: 'fork.', of }, { ...common, name: `${common.name}${suffix}` }, violations);
     const named = new Set(command.mailboxes.map(({ name }) => name));
     return {

@@ -6,6 +6,7 @@ import type {
 } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import type { ImageOperations } from '../app/commands.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { CallRunner } from './call-runner.js';
 import { toImageMessage } from './image-message.js';
 import { quoted } from './violations.js';
@@ -14,7 +15,11 @@ const MAX_SOURCE_LENGTH = 4096;
 
 /** offshoot.v1.ImageService. */
 export function imageService(images: ImageOperations, run: CallRunner): ImageServiceServer {
-  async function* importImage(request: ImportImageRequest, signal: AbortSignal): AsyncGenerator<ImportImageResponse> {
+  async function* importImage(
+    request: ImportImageRequest,
+    signal: AbortSignal,
+    identity: RequestIdentity | undefined,
+  ): AsyncGenerator<ImportImageResponse> {
     const { source } = request;
     if (source === '' || source.length > MAX_SOURCE_LENGTH)
       throw InvalidInput.field('source', `must name an image to import, such as "default", got ${quoted(source)}`);
@@ -30,6 +35,7 @@ export function imageService(images: ImageOperations, run: CallRunner): ImageSer
           push({ $case: 'progress', progress: { ...progress } });
         },
         signal,
+        identity,
       )
       .then(
         (image) => {

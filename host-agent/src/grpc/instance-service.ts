@@ -7,6 +7,7 @@ import type {
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import type { ForkResult, InstanceOperations } from '../app/commands.js';
 import type { Instance } from '../domain/instance.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { CallRunner } from './call-runner.js';
 import { errorStatus } from './error-status.js';
 import { toForkMessage, toForkOutcomeMessage } from './fork-message.js';
@@ -27,8 +28,9 @@ export function instanceService(instances: InstanceOperations, run: CallRunner):
   async function* forkInstances(
     request: ForkInstancesRequest,
     signal: AbortSignal,
+    identity: RequestIdentity | undefined,
   ): AsyncGenerator<ForkInstancesResponse> {
-    for await (const outcome of instances.forkMany(parseForks(request), signal))
+    for await (const outcome of instances.forkMany(parseForks(request), signal, identity))
       yield toForkOutcomeMessage(outcome, forkMessage, (error) => errorStatus(error, signal));
   }
 
@@ -40,8 +42,8 @@ export function instanceService(instances: InstanceOperations, run: CallRunner):
   }
 
   return {
-    createInstance: run.unary('changes', async (request, signal) => {
-      const { instance, bootMs } = await instances.create(parseCreate(request), signal);
+    createInstance: run.unary('changes', async (request, signal, identity) => {
+      const { instance, bootMs } = await instances.create(parseCreate(request), signal, identity);
       return { instance: message(instance), bootTime: toDuration(bootMs) };
     }),
     getInstance: run.unary('reads', async (request, signal) => {
@@ -60,34 +62,34 @@ export function instanceService(instances: InstanceOperations, run: CallRunner):
       const page = instances.list(parseList(request));
       return { instances: page.instances.map(message), nextPageToken: page.nextPageToken };
     }),
-    standbyInstance: run.unary('changes', async (request, signal) => {
-      const { instance, captureMs } = await instances.standby(parseStandby(request), signal);
+    standbyInstance: run.unary('changes', async (request, signal, identity) => {
+      const { instance, captureMs } = await instances.standby(parseStandby(request), signal, identity);
       return { instance: message(instance), captureTime: toDuration(captureMs) };
     }),
-    restoreInstance: run.unary('changes', async (request, signal) => {
-      const { instance, restoreMs } = await instances.restore(parseInstance(request), signal);
+    restoreInstance: run.unary('changes', async (request, signal, identity) => {
+      const { instance, restoreMs } = await instances.restore(parseInstance(request), signal, identity);
       return { instance: message(instance), restoreTime: toDuration(restoreMs) };
     }),
-    startInstance: run.unary('changes', async (request, signal) => {
-      const { instance, bootMs } = await instances.start(parseInstance(request), signal);
+    startInstance: run.unary('changes', async (request, signal, identity) => {
+      const { instance, bootMs } = await instances.start(parseInstance(request), signal, identity);
       return { instance: message(instance), bootTime: toDuration(bootMs) };
     }),
-    pauseInstance: run.unary('changes', async (request, signal) => ({
-      instance: message(await instances.pause(parseInstance(request), signal)),
+    pauseInstance: run.unary('changes', async (request, signal, identity) => ({
+      instance: message(await instances.pause(parseInstance(request), signal, identity)),
     })),
-    resumeInstance: run.unary('changes', async (request, signal) => ({
-      instance: message(await instances.resume(parseInstance(request), signal)),
+    resumeInstance: run.unary('changes', async (request, signal, identity) => ({
+      instance: message(await instances.resume(parseInstance(request), signal, identity)),
     })),
-    forkInstance: run.unary('changes', async (request, signal) =>
-      forkMessage(await instances.fork(parseFork(request), signal)),
+    forkInstance: run.unary('changes', async (request, signal, identity) =>
+      forkMessage(await instances.fork(parseFork(request), signal, identity)),
     ),
     forkInstances: run.stream('changes', forkInstances),
-    stopInstance: run.unary('changes', async (request, signal) => {
+    stopInstance: run.unary('changes', async (request, signal, identity) => {
       const { instance, graceMs } = parseStop(request);
-      return { instance: message(await instances.stop(instance, graceMs, signal)) };
+      return { instance: message(await instances.stop(instance, graceMs, signal, identity)) };
     }),
-    deleteInstance: run.unary('changes', async (request, signal) => {
-      await instances.delete(parseInstance(request), request.force, signal);
+    deleteInstance: run.unary('changes', async (request, signal, identity) => {
+      await instances.delete(parseInstance(request), request.force, signal, identity);
       return {};
     }),
     streamLogs: run.stream('reads', streamLogs),

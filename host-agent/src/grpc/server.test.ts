@@ -205,7 +205,8 @@ describe('ImportImage', () => {
     const client = new ImageServiceClient(address, credentials.createInsecure());
     try {
       const messages: ImportImageResponse[] = [];
-      for await (const message of client.importImage({ source })) messages.push(message as ImportImageResponse);
+      for await (const message of client.importImage({ source, requestId: '' }))
+        messages.push(message as ImportImageResponse);
       return messages;
     } finally {
       client.close();

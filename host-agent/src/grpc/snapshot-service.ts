@@ -5,6 +5,7 @@ import type {
 } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
 import type { ForkResult, InstanceOperations, SnapshotOperations } from '../app/commands.js';
 import type { Snapshot } from '../domain/snapshot.js';
+import type { RequestIdentity } from '../ports/answers.js';
 import type { CallRunner } from './call-runner.js';
 import { errorStatus } from './error-status.js';
 import { toForkMessage, toForkOutcomeMessage } from './fork-message.js';
@@ -28,14 +29,15 @@ export function snapshotService(
   async function* forkSnapshots(
     request: ForkSnapshotsRequest,
     signal: AbortSignal,
+    identity: RequestIdentity | undefined,
   ): AsyncGenerator<ForkSnapshotsResponse> {
-    for await (const outcome of instances.forkMany(parseForkSnapshots(request), signal))
+    for await (const outcome of instances.forkMany(parseForkSnapshots(request), signal, identity))
       yield { fork: toForkOutcomeMessage(outcome, forkMessage, (error) => errorStatus(error, signal)) };
   }
 
   return {
-    createSnapshot: run.unary('changes', async (request, signal) => {
-      const { snapshot, sourcePauseMs } = await snapshots.create(parseCreateSnapshot(request), signal);
+    createSnapshot: run.unary('changes', async (request, signal, identity) => {
+      const { snapshot, sourcePauseMs } = await snapshots.create(parseCreateSnapshot(request), signal, identity);
       return {
         snapshot: await message(snapshot),
         sourcePause: sourcePauseMs === undefined ? undefined : toDuration(sourcePauseMs),
@@ -51,19 +53,19 @@ export function snapshotService(
       const page = snapshots.list(parseListSnapshots(request));
       return { snapshots: await Promise.all(page.snapshots.map(message)), nextPageToken: page.nextPageToken };
     }),
-    deleteSnapshot: run.unary('changes', async (request, signal) => {
-      await snapshots.delete(parseSnapshot(request), signal);
+    deleteSnapshot: run.unary('changes', async (request, signal, identity) => {
+      await snapshots.delete(parseSnapshot(request), signal, identity);
       return {};
     }),
-    restoreSnapshot: run.unary('changes', async (request, signal) => {
-      const { instance, restoreMs } = await snapshots.restore(parseSnapshot(request), signal);
+    restoreSnapshot: run.unary('changes', async (request, signal, identity) => {
+      const { instance, restoreMs } = await snapshots.restore(parseSnapshot(request), signal, identity);
       return {
         instance: toInstanceMessage(instance, instances.directoryOf(instance)),
         restoreTime: toDuration(restoreMs),
       };
     }),
-    forkSnapshot: run.unary('changes', async (request, signal) => ({
-      fork: forkMessage(await instances.fork(parseForkSnapshot(request), signal)),
+    forkSnapshot: run.unary('changes', async (request, signal, identity) => ({
+      fork: forkMessage(await instances.fork(parseForkSnapshot(request), signal, identity)),
     })),
     forkSnapshots: run.stream('changes', forkSnapshots),
     verifySnapshot: run.unary('reads', async (request, signal) => ({

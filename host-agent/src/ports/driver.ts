@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Capture, MemoryRegion, VmmProcess } from '../domain/instance.js';
+import type { CaptureStep } from '../domain/operations.js';
 import type { DriverCapabilities, DriverName } from '../domain/driver-capabilities.js';
 
 /** What a hypervisor is here, found by one probe at start. */
@@ -67,6 +68,8 @@ export interface CaptureOptions {
    * the capture's. Disk files may be locked by the VMM meanwhile or not.
    */
   readonly whilePaused?: () => Promise<void>;
+  /** Told each step once it has been taken, for the journal; some of them within the pause. Must be quick, and never throw. */
+  readonly onReached?: (step: CaptureStep) => void;
 }
 
 /** What a capture wrote. */

@@ -42,7 +42,7 @@ export interface InstanceFiles {
    * wherever it was cut short.
    */
   replaceByNext(id: InstanceId, names: readonly string[]): Promise<void>;
-  /** Puts the memory a private clone was captured to in the place of its base. */
+  /** Puts the memory a private clone was captured to in the place of its base, unless that was done already. */
   adoptNextMemory(id: InstanceId): Promise<void>;
   /** Removes the memory and what else belongs to a moment of it; the disk stays. */
   dropCapture(id: InstanceId): Promise<void>;
@@ -53,6 +53,6 @@ export interface InstanceFiles {
   stampOf(path: string): Promise<FileStamp>;
   /** What the instance's folder takes; nothing where there is none. */
   use(id: InstanceId): Promise<StorageUse>;
-  /** Removes what a killed daemon left: folders on their way out, temporary files, folders without an instance, captures. Returns what was removed. */
+  /** Removes what a killed daemon left: folders on their way out, temporary files, memory of captures that were not finished, folders without an instance, captures. Returns what was removed. */
   sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
 }

@@ -11,13 +11,19 @@ import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
 import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
 import { storageUse } from './storage-use.js';
 
-/** Folder of files that were to replace an instance's own. By the sweep, what was to be finished is. */
+/** Folder of files that were to replace an instance's own. */
 const NEXT = 'next';
+
+/** Memory of a private clone that was captured here, until the capture is complete. */
+const NEXT_MEMORY = 'memory.next';
+
+/** By the sweep, what was to be finished is: these belong to something that was not. */
+const HALF_MADE: readonly string[] = [NEXT, NEXT_MEMORY];
 
 /** Names in a folder that are shared, cloned, or its owner's own; see {@link copyFolder}. */
 const NOT_COPIED = [
   'memory',
-  'memory.next',
+  NEXT_MEMORY,
   'device-state',
   'mailboxes.json',
   'disk.qcow2',
@@ -114,7 +120,7 @@ export class InstanceDirectories implements InstanceFiles {
 
   async adoptNextMemory(id: InstanceId): Promise<void> {
     const paths = this.paths.instance(id);
-    await rename(paths.nextMemory, paths.memory);
+    await unlessMissing(rename(paths.nextMemory, paths.memory));
     await syncDirectory(paths.root);
   }
 
@@ -148,7 +154,7 @@ export class InstanceDirectories implements InstanceFiles {
       const directory = join(this.paths.instances, name);
       if (known.has(name)) {
         for (const file of await readdir(directory))
-          if (file.endsWith('.tmp') || file === NEXT || file.startsWith(UNFINISHED_COPY))
+          if (file.endsWith('.tmp') || file.startsWith(UNFINISHED_COPY) || HALF_MADE.includes(file))
             await rm(join(directory, file), { recursive: true, force: true });
         continue;
       }

@@ -15,6 +15,26 @@ const MIGRATIONS: readonly string[] = [
      name   TEXT NOT NULL UNIQUE,
      record TEXT NOT NULL
    ) STRICT`,
+  `CREATE TABLE journal (
+     id         INTEGER PRIMARY KEY,
+     operation  TEXT NOT NULL,
+     instance   TEXT,
+     request    TEXT,
+     part_of    INTEGER,
+     step       TEXT NOT NULL,
+     begun_at   TEXT NOT NULL
+   ) STRICT`,
+  `CREATE TABLE answers (
+     id          INTEGER PRIMARY KEY AUTOINCREMENT,
+     request_id  TEXT NOT NULL,
+     part        INTEGER NOT NULL,
+     method      TEXT NOT NULL,
+     fingerprint TEXT NOT NULL,
+     answer      TEXT NOT NULL,
+     kept_at     INTEGER NOT NULL,
+     UNIQUE (request_id, part)
+   ) STRICT;
+   CREATE INDEX answers_by_age ON answers (kept_at)`,
 ];
 
 /** Brings the database to this version's schema. @throws Corrupt when a newer version wrote it */

@@ -25,12 +25,12 @@ export const defineFork: Define = (program, run) => {
   ).action((source: string, options: ForkInstanceOptions) =>
     run(async (context) => {
       const { client } = context;
-      const { fromRunning, freeze, count, allOrNothing } = options;
+      const { fromRunning, freeze, count, allOrNothing, requestId } = options;
       const fork = { ...(await readForkOptions(options)), source, fromRunning, freezeWorkload: freeze };
       if (count !== undefined) {
         const outcomes = client.stream<ForkInstancesRequest, ForkInstancesResponse>(
           client.instances.forkInstances.bind(client.instances),
-          { fork, count, mailboxesByIndex: [], allOrNothing },
+          { fork, count, mailboxesByIndex: [], allOrNothing, requestId },
         );
         await reportForks(context, outcomes, count);
         return;

@@ -49,7 +49,7 @@ export const defineImage: Define = (program, run) => {
 async function build({ client }: CommandContext, report: Report): Promise<Image> {
   const messages = client.stream<ImportImageRequest, ImportImageResponse>(
     client.images.importImage.bind(client.images),
-    { source: 'default' },
+    { source: 'default', requestId: '' },
   );
   let image: Image | undefined;
   for await (const { event } of messages) {

@@ -17,7 +17,7 @@ export const definePause: Define = (program, run) => {
         const { instances } = context.client;
         const response = await context.client.unary<PauseInstanceRequest, PauseInstanceResponse>(
           instances.pauseInstance.bind(instances),
-          { instance },
+          { instance, requestId: '' },
         );
         await context.print({
           json: () => protoJson('PauseInstanceResponse', PauseInstanceResponse, response),
@@ -37,7 +37,7 @@ export const defineResume: Define = (program, run) => {
         const { instances } = context.client;
         const response = await context.client.unary<ResumeInstanceRequest, ResumeInstanceResponse>(
           instances.resumeInstance.bind(instances),
-          { instance },
+          { instance, requestId: '' },
         );
         await context.print({
           json: () => protoJson('ResumeInstanceResponse', ResumeInstanceResponse, response),

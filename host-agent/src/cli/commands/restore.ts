@@ -16,7 +16,7 @@ export const defineRestore: Define = (program, run) => {
         const { instances } = context.client;
         const response = await context.client.unary<RestoreInstanceRequest, RestoreInstanceResponse>(
           instances.restoreInstance.bind(instances),
-          { instance },
+          { instance, requestId: '' },
         );
         await context.print({
           json: () => protoJson('RestoreInstanceResponse', RestoreInstanceResponse, response),

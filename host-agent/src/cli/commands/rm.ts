@@ -18,7 +18,7 @@ export const defineRm: Define = (program, run) => {
         for (const instance of references) {
           await context.client.unary<DeleteInstanceRequest, DeleteInstanceResponse>(
             instances.deleteInstance.bind(instances),
-            { instance, force },
+            { instance, force, requestId: '' },
           );
           deleted.push(instance);
         }

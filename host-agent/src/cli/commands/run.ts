@@ -3,7 +3,7 @@ import {
   CreateInstanceResponse,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { formatDuration } from '../format-values.js';
-import { collect, collectPairs, parseWhole } from '../option-values.js';
+import { REQUEST_ID_HELP, collect, collectPairs, parseWhole } from '../option-values.js';
 import { withProgress } from '../progress.js';
 import { protoJson } from '../proto-json.js';
 import { readWorkloadFiles } from '../workload-files.js';
@@ -19,6 +19,7 @@ interface RunOptions {
   readonly env?: Record<string, string>;
   readonly workdir?: string;
   readonly file?: string[];
+  readonly requestId: string;
 }
 
 export const defineRun: Define = (program, run) => {
@@ -35,6 +36,7 @@ export const defineRun: Define = (program, run) => {
     .option('--env <key=value>', 'environment of the command; may be repeated', collectPairs)
     .option('--workdir <dir>', 'working directory of the command (default /)')
     .option('--file <hostpath:guestpath>', 'file to write into the guest first; may be repeated', collect)
+    .option('--request-id <id>', REQUEST_ID_HELP, '')
     .action((argv: string[], options: RunOptions) =>
       run(async (context) => {
         const request: CreateInstanceRequest = {
@@ -44,6 +46,7 @@ export const defineRun: Define = (program, run) => {
           vcpus: options.cpus ?? 0,
           memoryBytes: BigInt(options.memory ?? 0) * 1024n * 1024n,
           labels: options.label ?? {},
+          requestId: options.requestId,
           workload: {
             argv,
             env: options.env ?? {},

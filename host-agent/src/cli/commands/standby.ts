@@ -29,6 +29,7 @@ export const defineStandby: Define = (program, run) => {
             waitMailboxes: options.waitMailbox ?? [],
             waitTimeout: options.waitTimeout,
             freezeWorkload: options.freeze,
+            requestId: '',
           },
         );
         await context.print({

@@ -15,6 +15,7 @@ export const defineStart: Define = (program, run) => {
         const response = await withProgress(context, `Booting ${instance}`, () =>
           context.client.unary<StartInstanceRequest, StartInstanceResponse>(instances.startInstance.bind(instances), {
             instance,
+            requestId: '',
           }),
         );
         await context.print({

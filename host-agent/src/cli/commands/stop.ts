@@ -15,7 +15,7 @@ export const defineStop: Define = (program, run) => {
         const { instances } = context.client;
         const response = await context.client.unary<StopInstanceRequest, StopInstanceResponse>(
           instances.stopInstance.bind(instances),
-          { instance, gracePeriod: options.grace },
+          { instance, gracePeriod: options.grace, requestId: '' },
         );
         await context.print({
           json: () => protoJson('StopInstanceResponse', StopInstanceResponse, response),

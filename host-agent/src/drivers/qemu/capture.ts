@@ -46,6 +46,7 @@ export async function captureVm(
     if (source.privateMemory) {
       await rm(memoryFile, { force: true });
       await sparseCopy(spec.memoryFile, memoryFile, signal);
+      options.onReached?.('base copied');
     }
     using pages = source.privateMemory ? await PrivatePages.of(source.pid, source.memory, memoryFile) : undefined;
     signal?.throwIfAborted();
@@ -57,14 +58,20 @@ export async function captureVm(
     const saved = qmp.run(SAVE_COMMAND, { filename: stateFile, live: false }, signal);
     saved.catch(() => undefined); // asked when the VM has stopped
     await stopped;
+    options.onReached?.('paused');
     await allEnded(saved, pages?.stage(signal) ?? Promise.resolve(), atRest(options));
+    options.onReached?.('saved');
     if (options.goOn && wasRunning) await qmp.run('cont');
-    if (options.goOn) paused = false;
+    if (options.goOn) {
+      paused = false;
+      options.onReached?.('went on');
+    }
     const wentOn = performance.now();
     await pages?.write();
     const result = await finishCapture(source, { stateFile, target, memoryFile });
     signal?.throwIfAborted();
     await rename(stateFile, target.stateFile);
+    options.onReached?.('written');
     return { ...result, pauseMs: (options.goOn ? wentOn : performance.now()) - started };
   } catch (error) {
     try {

@@ -67,6 +67,7 @@ export async function rebaseVm(
     await reached('start');
     const waiting = await startSuccessor(source, stateFile, options.binary, signal);
     successor = waiting.vmm;
+    options.onReached?.('successor started');
     // A page it had written already would hide what the source writes there until it stops.
     if (await hasPrivatePages(successor.identity.pid, source.memory))
       throw new Conflict('the successor has changed guest memory before it has its state', {
@@ -81,6 +82,7 @@ export async function rebaseVm(
       // running, and its successor takes them only when it first runs, after the source has gone.
       qmp.run(SAVE_COMMAND, { filename: stateFile, live: wasRunning }, signal),
     ]);
+    options.onReached?.('saved');
     await reached('load');
     await allEnded(
       withTimeLimit(LOAD_LIMIT, signal, (limited) =>
@@ -88,8 +90,10 @@ export async function rebaseVm(
       ),
       atRest(options),
     );
+    options.onReached?.('loaded');
     await reached('note');
     noteSuccessor(spec, source.identity, successor.identity);
+    options.onReached?.('noted');
     await reached('continue');
     if (wasRunning) await continueIn(successor);
   } catch (error) {
@@ -110,15 +114,18 @@ export async function rebaseVm(
     throw error;
   }
   const pauseMs = performance.now() - started;
+  options.onReached?.('went on');
   // From here on the caller's signal is not asked any more: the successor is the VM.
   await options.onStep?.('hand over', successor);
   promoteSockets(spec);
   options.onReplaced(successor);
   qmp.close();
   await endProcess(source.identity);
+  options.onReached?.('handed over');
   try {
     const result = await finishCapture(source, { stateFile, target, memoryFile: spec.memoryFile });
     await rename(stateFile, target.stateFile);
+    options.onReached?.('written');
     return { ...result, pauseMs };
   } catch (error) {
     await rm(stateFile, { force: true });

@@ -7,6 +7,7 @@ export const REQUEST_LIMITS = {
   nameLength: 63,
   /** Longest id or name by which something is looked up; an image id has 64 digits. */
   referenceLength: 64,
+  requestIdLength: 128,
   vcpus: { min: 1, max: 16, default: 1 },
   memory: { min: 128 * MIB, max: 64 * GIB, multipleOf: 2 * MIB, default: 512 * MIB },
   labels: 64,

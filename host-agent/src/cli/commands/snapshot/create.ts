@@ -3,7 +3,7 @@ import {
   CreateSnapshotResponse,
 } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
 import { formatBytes, formatDuration } from '../../format-values.js';
-import { collectPairs } from '../../option-values.js';
+import { REQUEST_ID_HELP, collectPairs } from '../../option-values.js';
 import { protoJson } from '../../proto-json.js';
 import type { Define } from '../define.js';
 
@@ -12,6 +12,7 @@ interface CreateOptions {
   readonly label?: Record<string, string>;
   readonly freeze: boolean;
   readonly waitDurable: boolean;
+  readonly requestId: string;
 }
 
 export const defineSnapshotCreate: Define = (snapshot, run) => {
@@ -23,12 +24,13 @@ export const defineSnapshotCreate: Define = (snapshot, run) => {
     .option('--label <key=value>', 'label; may be repeated', collectPairs)
     .option('--no-freeze', "do not freeze a running instance's workload for the capture")
     .option('--no-wait-durable', 'answer before everything is on stable storage')
-    .action((instance: string, { name = '', label = {}, freeze, waitDurable }: CreateOptions) =>
+    .option('--request-id <id>', REQUEST_ID_HELP, '')
+    .action((instance: string, { name = '', label = {}, freeze, waitDurable, requestId }: CreateOptions) =>
       run(async (context) => {
         const { snapshots } = context.client;
         const response = await context.client.unary<CreateSnapshotRequest, CreateSnapshotResponse>(
           snapshots.createSnapshot.bind(snapshots),
-          { instance, name, labels: label, freezeWorkload: freeze, waitDurable },
+          { instance, name, labels: label, freezeWorkload: freeze, waitDurable, requestId },
         );
         await context.print({
           json: () => protoJson('CreateSnapshotResponse', CreateSnapshotResponse, response),

@@ -19,12 +19,12 @@ export const defineSnapshotFork: Define = (group, run) => {
   ).action((snapshot: string, options: ForkOptions) =>
     run(async (context) => {
       const { client } = context;
-      const { count, allOrNothing } = options;
+      const { count, allOrNothing, requestId } = options;
       const fork = { ...(await readForkOptions(options)), snapshot };
       if (count !== undefined) {
         const outcomes = client.stream<ForkSnapshotsRequest, ForkSnapshotsResponse>(
           client.snapshots.forkSnapshots.bind(client.snapshots),
-          { fork, count, mailboxesByIndex: [], allOrNothing },
+          { fork, count, mailboxesByIndex: [], allOrNothing, requestId },
         );
         await reportForks(context, forksOf(outcomes), count);
         return;

@@ -20,7 +20,7 @@ export const defineSnapshotRestore: Define = (group, run) => {
         const { snapshots } = context.client;
         const response = await context.client.unary<RestoreSnapshotRequest, RestoreSnapshotResponse>(
           snapshots.restoreSnapshot.bind(snapshots),
-          { snapshot },
+          { snapshot, requestId: '' },
         );
         const { instance, restoreTime } = response;
         await context.print({
@@ -67,7 +67,7 @@ export const defineSnapshotRm: Define = (group, run) => {
         for (const snapshot of references) {
           await context.client.unary<DeleteSnapshotRequest, DeleteSnapshotResponse>(
             snapshots.deleteSnapshot.bind(snapshots),
-            { snapshot },
+            { snapshot, requestId: '' },
           );
           deleted.push(snapshot);
         }

@@ -46,6 +46,8 @@ export interface Image {
 export interface ImportImageRequest {
   /** Only "default" is known: Debian's or Ubuntu's kernel, busybox and this machine's Node. */
   source: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** ImportImageResponse is one step of the import, or its result. */
@@ -204,13 +206,16 @@ export const Image: MessageFns<Image> = {
 };
 
 function createBaseImportImageRequest(): ImportImageRequest {
-  return { source: "" };
+  return { source: "", requestId: "" };
 }
 
 export const ImportImageRequest: MessageFns<ImportImageRequest> = {
   encode(message: ImportImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.source !== "") {
       writer.uint32(10).string(message.source);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -236,6 +241,14 @@ export const ImportImageRequest: MessageFns<ImportImageRequest> = {
             message.source = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -254,6 +267,7 @@ export const ImportImageRequest: MessageFns<ImportImageRequest> = {
   fromPartial(object: DeepPartial<ImportImageRequest>): ImportImageRequest {
     const message = createBaseImportImageRequest();
     message.source = object.source ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };

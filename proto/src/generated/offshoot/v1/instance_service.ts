@@ -57,7 +57,14 @@ export interface CreateInstanceRequest {
   /** The caller's labels, at most 64. */
   labels: { [key: string]: string };
   /** What to run inside, once the agent answers. */
-  workload: Workload | undefined;
+  workload:
+    | Workload
+    | undefined;
+  /**
+   * Id of this request, 1 to 128 printable ASCII characters, or empty. Repeated with nothing changed it gets the first answer
+   * again, also after a restart of the daemon.
+   */
+  requestId: string;
 }
 
 export interface CreateInstanceRequest_LabelsEntry {
@@ -153,6 +160,8 @@ export interface ListInstancesResponse {
 export interface StartInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** StartInstanceResponse has the booted instance. */
@@ -169,6 +178,8 @@ export interface StartInstanceResponse {
 export interface PauseInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** PauseInstanceResponse has the paused instance. */
@@ -181,6 +192,8 @@ export interface PauseInstanceResponse {
 export interface ResumeInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** ResumeInstanceResponse has the resumed instance. */
@@ -203,7 +216,11 @@ export interface StandbyInstanceRequest {
    * Freeze the workload in the capture, so that in a fork no instruction of it runs before the fork's identity is in force;
    * true when unset.
    */
-  freezeWorkload?: boolean | undefined;
+  freezeWorkload?:
+    | boolean
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** StandbyInstanceResponse has the parked instance. */
@@ -220,6 +237,8 @@ export interface StandbyInstanceResponse {
 export interface RestoreInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** RestoreInstanceResponse has the resumed instance. */
@@ -284,7 +303,11 @@ export interface ForkInstanceRequest {
    */
   targetState: InstanceState;
   /** Of a running source: freeze its workload for the capture, as in StandbyInstanceRequest; true when unset. */
-  freezeWorkload?: boolean | undefined;
+  freezeWorkload?:
+    | boolean
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest; empty within a ForkInstancesRequest, which has its own. */
+  requestId: string;
 }
 
 export interface ForkInstanceRequest_LabelsEntry {
@@ -304,6 +327,11 @@ export interface ForkInstancesRequest {
   mailboxesByIndex: MailboxDeliveries[];
   /** Remove all of them when one fails; the call then fails with the first error. */
   allOrNothing: boolean;
+  /**
+   * Id of this request, as in CreateInstanceRequest. Each fork has an answer of its own: repeated, the forks that stand are
+   * answered again, and those that are missing are made.
+   */
+  requestId: string;
 }
 
 /** MailboxDeliveries is what one of several forks gets. */
@@ -426,7 +454,11 @@ export interface StopInstanceRequest {
   /** Id, name, or unambiguous id prefix. */
   instance: string;
   /** How long the guest may take to shut down before it is ended, up to 60 s; 5 s when unset. */
-  gracePeriod: Duration | undefined;
+  gracePeriod:
+    | Duration
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** StopInstanceResponse has the stopped instance. */
@@ -441,6 +473,8 @@ export interface DeleteInstanceRequest {
   instance: string;
   /** Also when its hypervisor runs. */
   force: boolean;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** DeleteInstanceResponse has no fields. */
@@ -464,7 +498,7 @@ export interface StreamLogsResponse {
 }
 
 function createBaseCreateInstanceRequest(): CreateInstanceRequest {
-  return { name: "", image: "", driver: "", vcpus: 0, memoryBytes: 0n, labels: {}, workload: undefined };
+  return { name: "", image: "", driver: "", vcpus: 0, memoryBytes: 0n, labels: {}, workload: undefined, requestId: "" };
 }
 
 export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
@@ -492,6 +526,9 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
     });
     if (message.workload !== undefined) {
       Workload.encode(message.workload, writer.uint32(58).fork()).join();
+    }
+    if (message.requestId !== "") {
+      writer.uint32(66).string(message.requestId);
     }
     return writer;
   },
@@ -568,6 +605,14 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
             message.workload = Workload.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -604,6 +649,7 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
     message.workload = (object.workload !== undefined && object.workload !== null)
       ? Workload.fromPartial(object.workload)
       : undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1407,13 +1453,16 @@ export const ListInstancesResponse: MessageFns<ListInstancesResponse> = {
 };
 
 function createBaseStartInstanceRequest(): StartInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
   encode(message: StartInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1439,6 +1488,14 @@ export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1457,6 +1514,7 @@ export const StartInstanceRequest: MessageFns<StartInstanceRequest> = {
   fromPartial(object: DeepPartial<StartInstanceRequest>): StartInstanceRequest {
     const message = createBaseStartInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1533,13 +1591,16 @@ export const StartInstanceResponse: MessageFns<StartInstanceResponse> = {
 };
 
 function createBasePauseInstanceRequest(): PauseInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
   encode(message: PauseInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1565,6 +1626,14 @@ export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1583,6 +1652,7 @@ export const PauseInstanceRequest: MessageFns<PauseInstanceRequest> = {
   fromPartial(object: DeepPartial<PauseInstanceRequest>): PauseInstanceRequest {
     const message = createBasePauseInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1645,13 +1715,16 @@ export const PauseInstanceResponse: MessageFns<PauseInstanceResponse> = {
 };
 
 function createBaseResumeInstanceRequest(): ResumeInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
   encode(message: ResumeInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1677,6 +1750,14 @@ export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1695,6 +1776,7 @@ export const ResumeInstanceRequest: MessageFns<ResumeInstanceRequest> = {
   fromPartial(object: DeepPartial<ResumeInstanceRequest>): ResumeInstanceRequest {
     const message = createBaseResumeInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1757,7 +1839,7 @@ export const ResumeInstanceResponse: MessageFns<ResumeInstanceResponse> = {
 };
 
 function createBaseStandbyInstanceRequest(): StandbyInstanceRequest {
-  return { instance: "", waitMailboxes: [], waitTimeout: undefined, freezeWorkload: undefined };
+  return { instance: "", waitMailboxes: [], waitTimeout: undefined, freezeWorkload: undefined, requestId: "" };
 }
 
 export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
@@ -1773,6 +1855,9 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
     }
     if (message.freezeWorkload !== undefined) {
       writer.uint32(32).bool(message.freezeWorkload);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
     }
     return writer;
   },
@@ -1822,6 +1907,14 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
             message.freezeWorkload = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1845,6 +1938,7 @@ export const StandbyInstanceRequest: MessageFns<StandbyInstanceRequest> = {
       ? Duration.fromPartial(object.waitTimeout)
       : undefined;
     message.freezeWorkload = object.freezeWorkload ?? undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1921,13 +2015,16 @@ export const StandbyInstanceResponse: MessageFns<StandbyInstanceResponse> = {
 };
 
 function createBaseRestoreInstanceRequest(): RestoreInstanceRequest {
-  return { instance: "" };
+  return { instance: "", requestId: "" };
 }
 
 export const RestoreInstanceRequest: MessageFns<RestoreInstanceRequest> = {
   encode(message: RestoreInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -1953,6 +2050,14 @@ export const RestoreInstanceRequest: MessageFns<RestoreInstanceRequest> = {
             message.instance = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1971,6 +2076,7 @@ export const RestoreInstanceRequest: MessageFns<RestoreInstanceRequest> = {
   fromPartial(object: DeepPartial<RestoreInstanceRequest>): RestoreInstanceRequest {
     const message = createBaseRestoreInstanceRequest();
     message.instance = object.instance ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -2200,6 +2306,7 @@ function createBaseForkInstanceRequest(): ForkInstanceRequest {
     fromRunning: false,
     targetState: 0,
     freezeWorkload: undefined,
+    requestId: "",
   };
 }
 
@@ -2231,6 +2338,9 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
     }
     if (message.freezeWorkload !== undefined) {
       writer.uint32(72).bool(message.freezeWorkload);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(82).string(message.requestId);
     }
     return writer;
   },
@@ -2323,6 +2433,14 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
             message.freezeWorkload = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2359,6 +2477,7 @@ export const ForkInstanceRequest: MessageFns<ForkInstanceRequest> = {
     message.fromRunning = object.fromRunning ?? false;
     message.targetState = object.targetState ?? 0;
     message.freezeWorkload = object.freezeWorkload ?? undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -2431,7 +2550,7 @@ export const ForkInstanceRequest_LabelsEntry: MessageFns<ForkInstanceRequest_Lab
 };
 
 function createBaseForkInstancesRequest(): ForkInstancesRequest {
-  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false };
+  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false, requestId: "" };
 }
 
 export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
@@ -2447,6 +2566,9 @@ export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
     }
     if (message.allOrNothing !== false) {
       writer.uint32(32).bool(message.allOrNothing);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
     }
     return writer;
   },
@@ -2496,6 +2618,14 @@ export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
             message.allOrNothing = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2519,6 +2649,7 @@ export const ForkInstancesRequest: MessageFns<ForkInstancesRequest> = {
     message.count = object.count ?? 0;
     message.mailboxesByIndex = object.mailboxesByIndex?.map((e) => MailboxDeliveries.fromPartial(e)) || [];
     message.allOrNothing = object.allOrNothing ?? false;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -3224,7 +3355,7 @@ export const ForkTimings: MessageFns<ForkTimings> = {
 };
 
 function createBaseStopInstanceRequest(): StopInstanceRequest {
-  return { instance: "", gracePeriod: undefined };
+  return { instance: "", gracePeriod: undefined, requestId: "" };
 }
 
 export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
@@ -3234,6 +3365,9 @@ export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
     }
     if (message.gracePeriod !== undefined) {
       Duration.encode(message.gracePeriod, writer.uint32(18).fork()).join();
+    }
+    if (message.requestId !== "") {
+      writer.uint32(26).string(message.requestId);
     }
     return writer;
   },
@@ -3267,6 +3401,14 @@ export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
             message.gracePeriod = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3288,6 +3430,7 @@ export const StopInstanceRequest: MessageFns<StopInstanceRequest> = {
     message.gracePeriod = (object.gracePeriod !== undefined && object.gracePeriod !== null)
       ? Duration.fromPartial(object.gracePeriod)
       : undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -3350,7 +3493,7 @@ export const StopInstanceResponse: MessageFns<StopInstanceResponse> = {
 };
 
 function createBaseDeleteInstanceRequest(): DeleteInstanceRequest {
-  return { instance: "", force: false };
+  return { instance: "", force: false, requestId: "" };
 }
 
 export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
@@ -3360,6 +3503,9 @@ export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
     }
     if (message.force !== false) {
       writer.uint32(16).bool(message.force);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(26).string(message.requestId);
     }
     return writer;
   },
@@ -3393,6 +3539,14 @@ export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
             message.force = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3412,6 +3566,7 @@ export const DeleteInstanceRequest: MessageFns<DeleteInstanceRequest> = {
     const message = createBaseDeleteInstanceRequest();
     message.instance = object.instance ?? "";
     message.force = object.force ?? false;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };

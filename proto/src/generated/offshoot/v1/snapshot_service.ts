@@ -45,7 +45,11 @@ export interface CreateSnapshotRequest {
     | boolean
     | undefined;
   /** Answer only when everything is on stable storage; true when unset. Otherwise that goes on in the background. */
-  waitDurable?: boolean | undefined;
+  waitDurable?:
+    | boolean
+    | undefined;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 export interface CreateSnapshotRequest_LabelsEntry {
@@ -110,6 +114,8 @@ export interface ListSnapshotsResponse {
 export interface DeleteSnapshotRequest {
   /** Id, name, or unambiguous id prefix. */
   snapshot: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** DeleteSnapshotResponse has no fields. */
@@ -120,6 +126,8 @@ export interface DeleteSnapshotResponse {
 export interface RestoreSnapshotRequest {
   /** Id, name, or unambiguous id prefix. */
   snapshot: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** RestoreSnapshotResponse has the instance. */
@@ -152,6 +160,8 @@ export interface ForkSnapshotRequest {
     | undefined;
   /** RUNNING, STANDBY or STOPPED. When unspecified: RUNNING, or STOPPED where the snapshot has no memory. */
   targetState: InstanceState;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 export interface ForkSnapshotRequest_LabelsEntry {
@@ -177,6 +187,8 @@ export interface ForkSnapshotsRequest {
   mailboxesByIndex: MailboxDeliveries[];
   /** Remove all of them when one fails; the call then fails with the first error. */
   allOrNothing: boolean;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
 }
 
 /** ForkSnapshotsResponse is one fork, ready or failed. */
@@ -198,7 +210,7 @@ export interface VerifySnapshotResponse {
 }
 
 function createBaseCreateSnapshotRequest(): CreateSnapshotRequest {
-  return { instance: "", name: "", labels: {}, freezeWorkload: undefined, waitDurable: undefined };
+  return { instance: "", name: "", labels: {}, freezeWorkload: undefined, waitDurable: undefined, requestId: "" };
 }
 
 export const CreateSnapshotRequest: MessageFns<CreateSnapshotRequest> = {
@@ -217,6 +229,9 @@ export const CreateSnapshotRequest: MessageFns<CreateSnapshotRequest> = {
     }
     if (message.waitDurable !== undefined) {
       writer.uint32(40).bool(message.waitDurable);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(50).string(message.requestId);
     }
     return writer;
   },
@@ -277,6 +292,14 @@ export const CreateSnapshotRequest: MessageFns<CreateSnapshotRequest> = {
             message.waitDurable = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -307,6 +330,7 @@ export const CreateSnapshotRequest: MessageFns<CreateSnapshotRequest> = {
     );
     message.freezeWorkload = object.freezeWorkload ?? undefined;
     message.waitDurable = object.waitDurable ?? undefined;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -822,13 +846,16 @@ export const ListSnapshotsResponse: MessageFns<ListSnapshotsResponse> = {
 };
 
 function createBaseDeleteSnapshotRequest(): DeleteSnapshotRequest {
-  return { snapshot: "" };
+  return { snapshot: "", requestId: "" };
 }
 
 export const DeleteSnapshotRequest: MessageFns<DeleteSnapshotRequest> = {
   encode(message: DeleteSnapshotRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.snapshot !== "") {
       writer.uint32(10).string(message.snapshot);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -854,6 +881,14 @@ export const DeleteSnapshotRequest: MessageFns<DeleteSnapshotRequest> = {
             message.snapshot = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -872,6 +907,7 @@ export const DeleteSnapshotRequest: MessageFns<DeleteSnapshotRequest> = {
   fromPartial(object: DeepPartial<DeleteSnapshotRequest>): DeleteSnapshotRequest {
     const message = createBaseDeleteSnapshotRequest();
     message.snapshot = object.snapshot ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -920,13 +956,16 @@ export const DeleteSnapshotResponse: MessageFns<DeleteSnapshotResponse> = {
 };
 
 function createBaseRestoreSnapshotRequest(): RestoreSnapshotRequest {
-  return { snapshot: "" };
+  return { snapshot: "", requestId: "" };
 }
 
 export const RestoreSnapshotRequest: MessageFns<RestoreSnapshotRequest> = {
   encode(message: RestoreSnapshotRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.snapshot !== "") {
       writer.uint32(10).string(message.snapshot);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     return writer;
   },
@@ -952,6 +991,14 @@ export const RestoreSnapshotRequest: MessageFns<RestoreSnapshotRequest> = {
             message.snapshot = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -970,6 +1017,7 @@ export const RestoreSnapshotRequest: MessageFns<RestoreSnapshotRequest> = {
   fromPartial(object: DeepPartial<RestoreSnapshotRequest>): RestoreSnapshotRequest {
     const message = createBaseRestoreSnapshotRequest();
     message.snapshot = object.snapshot ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1054,6 +1102,7 @@ function createBaseForkSnapshotRequest(): ForkSnapshotRequest {
     waitForNetwork: undefined,
     networkTimeout: undefined,
     targetState: 0,
+    requestId: "",
   };
 }
 
@@ -1079,6 +1128,9 @@ export const ForkSnapshotRequest: MessageFns<ForkSnapshotRequest> = {
     }
     if (message.targetState !== 0) {
       writer.uint32(56).int32(message.targetState);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(66).string(message.requestId);
     }
     return writer;
   },
@@ -1155,6 +1207,14 @@ export const ForkSnapshotRequest: MessageFns<ForkSnapshotRequest> = {
             message.targetState = reader.int32() as any;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1189,6 +1249,7 @@ export const ForkSnapshotRequest: MessageFns<ForkSnapshotRequest> = {
       ? Duration.fromPartial(object.networkTimeout)
       : undefined;
     message.targetState = object.targetState ?? 0;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };
@@ -1318,7 +1379,7 @@ export const ForkSnapshotResponse: MessageFns<ForkSnapshotResponse> = {
 };
 
 function createBaseForkSnapshotsRequest(): ForkSnapshotsRequest {
-  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false };
+  return { fork: undefined, count: 0, mailboxesByIndex: [], allOrNothing: false, requestId: "" };
 }
 
 export const ForkSnapshotsRequest: MessageFns<ForkSnapshotsRequest> = {
@@ -1334,6 +1395,9 @@ export const ForkSnapshotsRequest: MessageFns<ForkSnapshotsRequest> = {
     }
     if (message.allOrNothing !== false) {
       writer.uint32(32).bool(message.allOrNothing);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
     }
     return writer;
   },
@@ -1383,6 +1447,14 @@ export const ForkSnapshotsRequest: MessageFns<ForkSnapshotsRequest> = {
             message.allOrNothing = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1406,6 +1478,7 @@ export const ForkSnapshotsRequest: MessageFns<ForkSnapshotsRequest> = {
     message.count = object.count ?? 0;
     message.mailboxesByIndex = object.mailboxesByIndex?.map((e) => MailboxDeliveries.fromPartial(e)) || [];
     message.allOrNothing = object.allOrNothing ?? false;
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };

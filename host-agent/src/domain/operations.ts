@@ -1,0 +1,92 @@
+import type { InstanceState } from './instance-state.js';
+
+/** What a booting VM goes through, whoever boots it. */
+const BOOT = ['launch', 'link', 'hello', 'workload'] as const;
+/** What a capture goes through in the driver, which has its own choice of these: see `CaptureStep` in ports/driver.ts. */
+const CAPTURE = [
+  'base copied',
+  'successor started',
+  'paused',
+  'saved',
+  'loaded',
+  'noted',
+  'went on',
+  'handed over',
+  'written',
+] as const;
+
+/**
+ * Every operation of several steps, and the steps it may go through, in this order. The journal names the one reached
+ * last; an operation's first step is `begun`. At `record` its outcome stands in the row: a daemon killed before it undoes
+ * the operation at its next start, one killed after it finishes it. (Deletions are finished from their beginning on, and
+ * so is a stop once its hypervisor has ended.)
+ */
+export const OPERATION_STEPS = {
+  'create-instance': ['begun', 'reserve', 'folder', 'disk', ...BOOT, 'record'],
+  'start-instance': ['begun', 'drop memory', ...BOOT, 'record'],
+  'stop-instance': ['begun', 'end hypervisor', 'record', 'drop memory'],
+  'pause-instance': ['begun', 'hold', 'pause', 'record'],
+  'resume-instance': ['begun', 'resume', 'record', 'thaw'],
+  'standby-instance': ['begun', 'hold', 'lay disk', ...CAPTURE, 'record', 'adopt memory', 'end hypervisor'],
+  'restore-instance': ['begun', 'launch', 'link', 'patch', 'record', 'acks', 'resume', 'thaw'],
+  'capture-running': ['begun', 'folder', 'hold', 'lay disk', 'clone disk', ...CAPTURE, 'record', 'share memory'],
+  'fork-memory': ['begun', 'reserve', 'folder', 'files', 'launch', 'link', 'patch', 'resume', 'acks', 'record'],
+  'fork-disk': ['begun', 'reserve', 'folder', 'disk', ...BOOT, 'record'],
+  'fork-parked': ['begun', 'reserve', 'folder', 'files', 'record'],
+  /** Several forks of which all are to stand or none: its parts are undone with it. */
+  'fork-all': ['begun'],
+  'delete-instance': ['begun', 'end hypervisor', 'remove folder', 'record'],
+  'create-snapshot': ['begun', 'files', 'publish', 'record'],
+  /** The instance then resumes as by `restore-instance`. */
+  'restore-snapshot': ['begun', 'stage', 'record', 'end hypervisor', 'replace'],
+  'delete-snapshot': ['begun', 'record', 'remove folder'],
+} as const satisfies Readonly<Record<string, readonly [typeof BEGUN, ...string[]]>>;
+
+export const BEGUN = 'begun';
+
+export type OperationName = keyof typeof OPERATION_STEPS;
+export type StepOf<Name extends OperationName> = (typeof OPERATION_STEPS)[Name][number];
+export type BootStep = (typeof BOOT)[number];
+export type CaptureStep = (typeof CAPTURE)[number];
+
+/**
+ * What an operation that was carried out leaves: its instance in a state, there, or gone. `nothing`: whatever it made is of
+ * no use without the daemon that made it. `recorded`: something else than an instance, there or gone once its step `record`
+ * was taken.
+ */
+export const OPERATION_OUTCOMES: Readonly<
+  Record<OperationName, InstanceState | 'there' | 'gone' | 'nothing' | 'recorded'>
+> = {
+  'create-instance': 'there',
+  'start-instance': 'RUNNING',
+  'stop-instance': 'STOPPED',
+  'pause-instance': 'PAUSED',
+  'resume-instance': 'RUNNING',
+  'standby-instance': 'STANDBY',
+  'restore-instance': 'RUNNING',
+  'capture-running': 'nothing',
+  'fork-memory': 'there',
+  'fork-disk': 'there',
+  'fork-parked': 'there',
+  'fork-all': 'nothing',
+  'delete-instance': 'gone',
+  'create-snapshot': 'recorded',
+  'restore-snapshot': 'recorded',
+  'delete-snapshot': 'recorded',
+};
+
+/**
+ * Whether an operation that was cut short has been carried out, once everything is at rest again.
+ * @param step reached last
+ * @param state of its instance
+ */
+export function isDone(operation: OperationName, step: string, state: InstanceState | undefined): boolean {
+  const outcome = OPERATION_OUTCOMES[operation];
+  if (outcome === 'nothing') return false;
+  if (outcome === 'recorded') {
+    const steps: readonly string[] = OPERATION_STEPS[operation];
+    return steps.indexOf(step) >= steps.indexOf('record');
+  }
+  if (outcome === 'there') return state !== undefined;
+  return outcome === (state ?? 'gone');
+}

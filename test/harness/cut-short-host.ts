@@ -1,0 +1,110 @@
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SqliteJournal } from '@offshoot/host-agent/state/sqlite-journal.js';
+import { openStateDatabase } from '@offshoot/host-agent/state/state-database.js';
+import { TestHost } from './test-host.js';
+
+const preload = fileURLToPath(new URL('journal-steps.mjs', import.meta.url));
+
+/** What the daemon said of an operation that the one before had not ended. */
+export interface CutShort {
+  readonly operation: string;
+  readonly step: string;
+  readonly outcome: 'finished' | 'undone';
+  readonly requestId?: string;
+}
+
+/** A host whose daemon lists the steps that its operations take, and can be killed right after any of them. */
+export class CutShortHost implements AsyncDisposable {
+  private constructor(
+    readonly host: TestHost,
+    private readonly folder: string,
+  ) {}
+
+  static async start(): Promise<CutShortHost> {
+    const folder = mkdtempSync(join(tmpdir(), 'offshoot-steps-'));
+    const environment = { NODE_OPTIONS: `--import=${preload}`, OFFSHOOT_TEST_FOLDER: folder };
+    try {
+      return new CutShortHost(await TestHost.start({ environment }), folder);
+    } catch (error) {
+      rmSync(folder, { recursive: true });
+      throw error;
+    }
+  }
+
+  private get steps(): string {
+    return join(this.folder, 'steps');
+  }
+
+  /** The step to be killed after, while there is one. */
+  private get order(): string {
+    return join(this.folder, 'kill-after');
+  }
+
+  /** The steps that `work` takes, as "operation: step", in order. */
+  async stepsOf(work: () => Promise<unknown>): Promise<readonly string[]> {
+    writeFileSync(this.steps, '');
+    await work();
+    return readFileSync(this.steps, 'utf8').split('\n').filter(Boolean);
+  }
+
+  /**
+   * Begins `work`, which has to take the step; the daemon is killed right after it, and another one started.
+   * @param times only when it is taken the so-manieth time
+   * @returns what the new daemon found under way
+   */
+  async killAfter(step: string, work: () => Promise<unknown>, times = 1): Promise<readonly CutShort[]> {
+    writeFileSync(this.order, `${String(times)} ${step}`);
+    try {
+      const answered = await work().then(
+        () => true,
+        () => false,
+      );
+      if (answered) throw new Error(`the call was answered before "${step}" was reached`);
+      // Killed already; this waits until it is gone.
+      await this.host.stopDaemon('SIGKILL');
+    } finally {
+      rmSync(this.order);
+    }
+    await this.host.startDaemon();
+    return this.host.daemon.log
+      .split('\n')
+      .filter((line) => line.includes('"an operation was cut short"'))
+      .map((line) => JSON.parse(line) as CutShort);
+  }
+
+  /** Files with names that only something unfinished has, and entries of the journal. */
+  leftovers(): readonly string[] {
+    const { stateDirectory } = this.host.machine;
+    const files = readdirSync(stateDirectory, { recursive: true, encoding: 'utf8' }).filter(
+      (path) => /\.(tmp|next|new)$|\/next$|\.(trash|new)-/.test(path) && existsSync(join(stateDirectory, path)),
+    );
+    const database = openStateDatabase(join(stateDirectory, 'state.db'));
+    try {
+      const entries = new SqliteJournal(database).unfinished();
+      return [...files, ...entries.map(({ operation, step }) => `${operation}: ${step}`)];
+    } finally {
+      database.close();
+    }
+  }
+
+  /** The state that an instance's folder says it is in. */
+  recordedState(id: string): string {
+    const record = readFileSync(join(this.host.machine.stateDirectory, 'instances', id, 'instance.json'), 'utf8');
+    return (JSON.parse(record) as { state: string }).state;
+  }
+
+  hasFile(id: string, name: string): boolean {
+    return existsSync(join(this.host.machine.stateDirectory, 'instances', id, name));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.host[Symbol.asyncDispose]();
+    } finally {
+      rmSync(this.folder, { recursive: true });
+    }
+  }
+}
