@@ -2,7 +2,7 @@ import { ulid } from 'ulid';
 import type { InstanceId } from '../domain/ids.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
-import type { CaptureStep } from '../domain/operations.js';
+import type { GoOnStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
 import { captureFor } from './capture-fitness.js';
@@ -93,7 +93,7 @@ async function captureRunning(
     await context.disks.clone(paths.disk, files.disk, signal);
     operation.reached('clone disk');
   };
-  const onReached = (step: CaptureStep): void => {
+  const onReached = (step: GoOnStep): void => {
     operation.reached(step);
   };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
