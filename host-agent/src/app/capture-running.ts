@@ -1,7 +1,7 @@
 import { assertAllowed, type InstanceCall } from '../domain/instance-state.js';
 import type { InstanceId } from '../domain/ids.js';
 import type { Capture, Instance } from '../domain/instance.js';
-import type { CaptureStep } from '../domain/operations.js';
+import type { GoOnStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
@@ -56,7 +56,7 @@ export async function captureRunning(
     sourceDisk = await context.disks.clone(paths, files, signal);
     operation.reached('clone disk');
   };
-  const onReached = (step: CaptureStep): void => {
+  const onReached = (step: GoOnStep): void => {
     operation.reached(step);
   };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);

@@ -2,21 +2,13 @@ import type { InstanceState } from './instance-state.js';
 
 /** What a booting VM goes through, whoever boots it. */
 const BOOT = ['launch', 'link', 'hello', 'workload'] as const;
-/** What a capture goes through in the driver, which has its own choice of these: see `CaptureStep` in ports/driver.ts. */
-const CAPTURE = [
-  'base copied',
-  'successor started',
-  'paused',
-  'saved',
-  'loaded',
-  'noted',
-  'went on',
-  'handed over',
-  'written',
-] as const;
+/** What a capture goes through in the driver. */
+const CAPTURE = ['base copied', 'paused', 'saved', 'written'] as const;
+/** What it goes through besides when the VM goes on, in its own VMM or in another one. */
+const GO_ON = ['successor started', 'loaded', 'noted', 'went on', 'handed over'] as const;
 
 /**
- * Every operation of several steps, and the steps it may go through, in this order. The journal names the one reached
+ * Every operation of several steps, and the steps it may go through. The journal names the one reached
  * last; an operation's first step is `begun`. At `record` its outcome stands in the row: a daemon killed before it undoes
  * the operation at its next start, one killed after it finishes it. (Deletions are finished from their beginning on, and
  * so is a stop once its hypervisor has ended.)
@@ -29,7 +21,17 @@ export const OPERATION_STEPS = {
   'resume-instance': ['begun', 'resume', 'record', 'thaw'],
   'standby-instance': ['begun', 'hold', 'lay disk', ...CAPTURE, 'record', 'adopt memory', 'end hypervisor'],
   'restore-instance': ['begun', 'launch', 'link', 'patch', 'record', 'acks', 'resume', 'thaw'],
-  'capture-running': ['begun', 'folder', 'hold', 'lay disk', 'clone disk', ...CAPTURE, 'record', 'share memory'],
+  'capture-running': [
+    'begun',
+    'folder',
+    'hold',
+    'lay disk',
+    'clone disk',
+    ...CAPTURE,
+    ...GO_ON,
+    'record',
+    'share memory',
+  ],
   'fork-memory': ['begun', 'reserve', 'folder', 'files', 'launch', 'link', 'patch', 'resume', 'acks', 'record'],
   'fork-disk': ['begun', 'reserve', 'folder', 'disk', ...BOOT, 'record'],
   'fork-parked': ['begun', 'reserve', 'folder', 'files', 'record'],
@@ -48,6 +50,7 @@ export type OperationName = keyof typeof OPERATION_STEPS;
 export type StepOf<Name extends OperationName> = (typeof OPERATION_STEPS)[Name][number];
 export type BootStep = (typeof BOOT)[number];
 export type CaptureStep = (typeof CAPTURE)[number];
+export type GoOnStep = CaptureStep | (typeof GO_ON)[number];
 
 /**
  * What an operation that was carried out leaves: its instance in a state, there, or gone. `nothing`: whatever it made is of

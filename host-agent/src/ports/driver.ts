@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Capture, MemoryRegion, VmmProcess } from '../domain/instance.js';
-import type { CaptureStep } from '../domain/operations.js';
+import type { CaptureStep, GoOnStep } from '../domain/operations.js';
 import type { DriverCapabilities, DriverName } from '../domain/driver-capabilities.js';
 
 /** What a hypervisor is here, found by one probe at start. */
@@ -61,7 +61,7 @@ export interface CaptureTarget {
   readonly memoryFile: string;
 }
 
-export interface CaptureOptions {
+export interface CaptureOptions<Step extends GoOnStep = GoOnStep> {
   /**
    * Called once within the pause, with the guest's disks at rest and written out: for what belongs to the same instant, as
    * the clones of its disks. It may run beside the driver's own work, always ends before the VM goes on, and its failure is
@@ -69,7 +69,7 @@ export interface CaptureOptions {
    */
   readonly whilePaused?: () => Promise<void>;
   /** Told each step once it has been taken, for the journal; some of them within the pause. Must be quick, and never throw. */
-  readonly onReached?: (step: CaptureStep) => void;
+  readonly onReached?: (step: Step) => void;
 }
 
 /** What a capture wrote. */
@@ -128,7 +128,7 @@ export interface Vm {
    * must not run on while others use it; a private clone's base and private pages become a new file. The VM stays paused: the
    * caller resumes or ends it. On failure it runs on.
    */
-  capture(target: CaptureTarget, options?: CaptureOptions, signal?: AbortSignal): Promise<CaptureResult>;
+  capture(target: CaptureTarget, options?: CaptureOptions<CaptureStep>, signal?: AbortSignal): Promise<CaptureResult>;
   /**
    * A capture that others may use while this VM goes on as it was, running or paused. A VM booted cold goes on in another
    * VMM, once, so that it no longer writes the file the others map; its connection to the guest's channel is then cut and can

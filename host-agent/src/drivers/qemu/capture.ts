@@ -1,5 +1,6 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput, Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
+import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
@@ -30,7 +31,7 @@ export interface CaptureSource {
 export async function captureVm(
   source: CaptureSource,
   target: CaptureTarget,
-  options: CaptureOptions & { readonly goOn: boolean },
+  options: (CaptureOptions<CaptureStep> & { readonly goOn: false }) | (CaptureOptions & { readonly goOn: true }),
   signal?: AbortSignal,
 ): Promise<CaptureResult> {
   const { qmp, spec } = source;
@@ -108,7 +109,7 @@ export async function finishCapture(
 }
 
 /** What the caller does within the pause; a failure, however it comes, is a rejection. */
-export async function atRest({ whilePaused }: CaptureOptions): Promise<void> {
+export async function atRest({ whilePaused }: Pick<CaptureOptions, 'whilePaused'>): Promise<void> {
   await whilePaused?.();
 }
 

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Conflict, Unreachable, Unsupported } from '@offshoot/shared/errors.js';
 import type { VmmProcess } from '../../domain/instance.js';
+import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { killProcess, processEnded } from '../../os/process-identity.js';
 import { ProcessMemory } from '../../os/process-memory.js';
@@ -72,7 +73,11 @@ export class QemuVm implements Vm {
     await this.parts.qmp.run('cont', {}, signal);
   }
 
-  async capture(target: CaptureTarget, options: CaptureOptions = {}, signal?: AbortSignal): Promise<CaptureResult> {
+  async capture(
+    target: CaptureTarget,
+    options: CaptureOptions<CaptureStep> = {},
+    signal?: AbortSignal,
+  ): Promise<CaptureResult> {
     return captureVm(this.source, target, { ...options, goOn: false }, signal);
   }
 
