@@ -16,7 +16,7 @@ import {
 import { HostModel, type SimpleCall } from './host-model.js';
 
 /** Sequences are made until this time is over, in milliseconds. */
-const TIME_MS = Number(process.env.OFFSHOOT_MODEL_SECONDS ?? 60) * 1000;
+const TIME_MS = Number(process.env.OFFSHOOT_MODEL_SECONDS ?? 40) * 1000;
 const MOST_STEPS = 14;
 
 const which = fc.nat(11);
