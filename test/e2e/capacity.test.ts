@@ -1,3 +1,4 @@
+import { status, type ServiceError } from '@grpc/grpc-js';
 import { availableMemory } from '@offshoot/host-agent/os/available-memory.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -107,5 +108,59 @@ describe('a host without memory for another VM', () => {
       expect(instance!.state).toBe(InstanceState.INSTANCE_STATE_RUNNING);
       await host.delete('one');
     });
+  });
+});
+
+describe('a host without a place for another fork', () => {
+  let host: TestHost;
+  let source: Instance;
+  const rest = { targetState: InstanceState.INSTANCE_STATE_STOPPED, fromRunning: true };
+  const forks = (): [string, () => Promise<unknown>][] => [
+    ['one', () => host.fork({ source: 'source', fromRunning: true })],
+    ['several', () => host.forkMany({ fork: { source: 'source', fromRunning: true }, count: 2 })],
+  ];
+
+  beforeAll(async () => {
+    // The smallest there is: sixteen addresses, some of which are the host's.
+    host = await TestHost.start({ settings: { 'network.subnet': '10.213.0.0/28' } });
+    source = await host.boot('source', 'counter.cjs');
+  });
+  afterAll(() => host[Symbol.asyncDispose]());
+
+  it('refuses it before the source is touched when no address is free', async () => {
+    let capacity = 1;
+    for (; capacity < 16; capacity++) {
+      const refused = await host.fork({ source: 'source', ...rest }).then(
+        () => undefined,
+        (error: unknown) => error as ServiceError,
+      );
+      if (refused?.code === status.RESOURCE_EXHAUSTED) break;
+      if (refused !== undefined) throw refused;
+    }
+    expect(capacity).toBeGreaterThan(1);
+    const [before, { vmmPid }] = [await host.traces(), (await host.get('source')).instance!];
+    for (const [, fork] of forks())
+      expect(await failureOf(fork())).toMatchObject({
+        status: 'RESOURCE_EXHAUSTED',
+        details: { reason: 'ADDRESSES_EXHAUSTED', metadata: { capacity: String(capacity), free: '0' } },
+      });
+    expect(await host.traces()).toEqual(before);
+    expect((await host.get('source')).instance).toMatchObject({ vmmPid, network: source.network });
+    const { id } = (await host.list()).find(({ name }) => name !== 'source')!;
+    await host.delete(id);
+    await host.fork({ source: 'source', name: 'again', ...rest });
+  });
+
+  it('refuses it so when there are as many instances as are allowed', async () => {
+    const instances = (await host.list()).length;
+    await host.stopDaemon();
+    await host.startDaemon({ 'limits.instances': String(instances) });
+    const before = await host.traces();
+    for (const [, fork] of forks())
+      expect(await failureOf(fork())).toMatchObject({
+        status: 'RESOURCE_EXHAUSTED',
+        details: { reason: 'INSTANCE_LIMIT', metadata: { free: '0' } },
+      });
+    expect(await host.traces()).toEqual(before);
   });
 });

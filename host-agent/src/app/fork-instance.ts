@@ -6,6 +6,7 @@ import { bookForks } from './fork-booking.js';
 import { forkDisk } from './fork-disk.js';
 import { forkMemory } from './fork-memory.js';
 import { forkParked } from './fork-parked.js';
+import { assertRoom } from './fork-room.js';
 import { ForkHandoffs } from './handoffs/fork-handoffs.js';
 import type { Operation } from './operation.js';
 import { Stopwatch } from './stopwatch.js';
@@ -18,6 +19,7 @@ export async function forkInstance(
 ): Promise<ForkResult> {
   const watch = new Stopwatch();
   checkBeforeCapture(context, command);
+  assertRoom(context, 1);
   using _memory = bookForks(context, command, 1);
   await using base = await openForkBase(context, command, signal);
   using fork = await prepareFork(context, base, command, signal);

@@ -1,10 +1,11 @@
 import { availableParallelism } from 'node:os';
-import { Aborted, Capacity } from '@offshoot/shared/errors.js';
+import { Aborted } from '@offshoot/shared/errors.js';
 import type { ForkInstancesCommand, ForkInstanceCommand, ForkOutcome, ForkResult } from './commands.js';
 import type { Context } from './context.js';
 import { deleteInstance } from './delete-instance.js';
 import { openForkBase } from './fork-base.js';
 import { bookForks } from './fork-booking.js';
+import { assertRoom } from './fork-room.js';
 import { checkBeforeCapture, prepareFork, type PreparedFork } from './fork-instance.js';
 import { Stopwatch } from './stopwatch.js';
 import { Operation } from './operation.js';
@@ -83,19 +84,6 @@ function commandsOf({
       mailboxes: [...fork.mailboxes, ...(mailboxesByIndex[index] ?? [])],
     },
   }));
-}
-
-/** @throws Capacity before any work when not all of them can have a place and an address */
-function assertRoom({ store, limits, network }: Context, count: number): void {
-  const free = Math.min(limits.instances - store.count(), network.status.capacity - store.usedSlots().size);
-  if (count <= free) return;
-  throw new Capacity(
-    `${String(count)} forks were asked for, and this host has room and addresses for ${String(free)} more`,
-    {
-      reason: 'INSTANCE_LIMIT',
-      metadata: { asked: String(count), free: String(free) },
-    },
-  );
 }
 
 interface IndexedFork {
