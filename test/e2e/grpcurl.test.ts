@@ -41,6 +41,7 @@ describe.each(callers)('the API by $by', ({ by, open }) => {
       'offshoot.v1.HostService',
       'offshoot.v1.ImageService',
       'offshoot.v1.InstanceService',
+      'offshoot.v1.SnapshotService',
     ]);
   });
 

@@ -2,60 +2,30 @@ import { OPERATION_STEPS } from '@offshoot/host-agent/domain/operations.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CutShortHost, type CutShort } from '../harness/cut-short-host.js';
-import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import type { TestHost } from '../harness/test-host.js';
+import { SubjectCalls, scenariosOf, type Kept, type Scenario } from './kill-scenarios.js';
 
 const S = InstanceState;
-const MEMORY = 256n * 2n ** 20n;
 const countOf = (line: string): number => Number(/^count (\d+)$/.exec(line)?.[1]);
 const patient = { networkTimeout: { seconds: 30n, nanos: 0 } };
-
-type Kept = InstanceState | 'gone';
-
-/** An operation on an instance of its own (its subject), cut short after each of its steps in turn. */
-interface Scenario {
-  readonly title: string;
-  readonly operation: keyof typeof OPERATION_STEPS;
-  /** Makes the subject; nothing for operations that make it themselves. */
-  readonly prepare: (subject: string) => Promise<unknown>;
-  readonly act: (subject: string) => Promise<unknown>;
-  /** What the subject is when the operation has been undone, and when it has been finished. */
-  readonly undone: Kept;
-  readonly finished: Kept;
-  /** Only these of its steps: the others are the same as another scenario's, and a boot costs seconds. */
-  readonly only?: readonly string[];
-  /** Looks at what else the operation made or removed, and removes it. */
-  readonly tidy?: (subject: string, outcome: 'finished' | 'undone') => Promise<unknown>;
-  /** The subject may be used again for as long as its hypervisor is the same. */
-  readonly reuse?: true;
-}
 
 describe('a daemon killed after any step of any operation', () => {
   let cut: CutShortHost;
   let host: TestHost;
-  let snapshots: SnapshotCalls;
   let bystander: Instance;
   let subjects = 0;
   const taken = new Set<string>();
+  const calls = new SubjectCalls(() => host);
 
   const subject = (): string => `subject-${String(++subjects)}`;
-  const create = (name: string) => host.boot(name, 'counter.cjs', { memoryBytes: MEMORY, requestId: name });
-  const fork = (name: string, change: Parameters<TestHost['fork']>[0] = {}) =>
-    host.fork({ ...patient, source: 'parked', name, ...change });
-  const forkAndPark = async (name: string): Promise<void> => {
-    await fork(name);
-    await host.standby(name);
-  };
-
   beforeAll(async () => {
     cut = await CutShortHost.start();
     host = cut.host;
-    snapshots = new SnapshotCalls(host);
-    await create('parked');
+    await calls.create('parked');
     await host.logLine('parked', (line) => countOf(line) > 2);
     await host.standby('parked');
     await host.fork({ source: 'parked', name: 'disk', targetState: S.INSTANCE_STATE_STOPPED });
-    bystander = (await fork('bystander')).instance!;
+    bystander = (await calls.fork('bystander')).instance!;
   });
   afterAll(() => cut[Symbol.asyncDispose]());
 
@@ -84,7 +54,7 @@ describe('a daemon killed after any step of any operation', () => {
     expect(InstanceState[state]).toContain(cut.recordedState(id));
     if (state === S.INSTANCE_STATE_STOPPED) {
       for (const file of ['memory', 'device-state']) expect(cut.hasFile(id, file), file).toBe(false);
-      await fork(`${name}-disk`, { source: name });
+      await calls.fork(`${name}-disk`, { source: name });
       await host.delete(`${name}-disk`);
       return;
     }
@@ -103,7 +73,7 @@ describe('a daemon killed after any step of any operation', () => {
     const taps = host.machine.namespace === undefined ? 0 : processes;
     expect(host.machine.traces()).toEqual({ folders: instances.length, processes, taps });
     expect(host.machine.captures()).toBe(0);
-    expect(host.machine.snapshots()).toBe((await snapshots.list()).length);
+    expect(host.machine.snapshots()).toBe((await calls.snapshots.list()).length);
     const { vmmPid, state } = instances.find(({ id }) => id === bystander.id)!;
     expect({ vmmPid, state }).toEqual({ vmmPid: bystander.vmmPid, state: S.INSTANCE_STATE_RUNNING });
   };
@@ -114,191 +84,6 @@ describe('a daemon killed after any step of any operation', () => {
   const stateOf = async (name: string): Promise<Kept> =>
     (await standing()).find((instance) => instance.name === name)?.state ?? 'gone';
 
-  const snapshotOf = (name: string) => snapshots.create({ instance: name, name: `${name}-moment`, waitDurable: false });
-  const snapshotsLeft = async (name: string): Promise<readonly string[]> => {
-    const names = (await snapshots.list()).map((each) => each.name).filter((each) => each.startsWith(name));
-    for (const each of names) await snapshots.delete(each);
-    return names;
-  };
-  const forkParkAndSnapshot = async (name: string): Promise<void> => {
-    await forkAndPark(name);
-    await snapshotOf(name);
-  };
-
-  const scenarios: readonly Scenario[] = [
-    {
-      title: 'create',
-      operation: 'create-instance',
-      prepare: () => Promise.resolve(),
-      act: create,
-      undone: 'gone',
-      finished: S.INSTANCE_STATE_RUNNING,
-    },
-    {
-      title: 'fork of a parked instance',
-      operation: 'fork-memory',
-      prepare: () => Promise.resolve(),
-      act: (name) => fork(name),
-      undone: 'gone',
-      finished: S.INSTANCE_STATE_RUNNING,
-    },
-    {
-      title: 'fork of a disk',
-      operation: 'fork-disk',
-      prepare: () => Promise.resolve(),
-      act: (name) => fork(name, { source: 'disk' }),
-      undone: 'gone',
-      finished: S.INSTANCE_STATE_STOPPED,
-    },
-    {
-      title: 'fork of a disk that is booted',
-      operation: 'fork-disk',
-      prepare: () => Promise.resolve(),
-      act: (name) => fork(name, { source: 'disk', targetState: S.INSTANCE_STATE_RUNNING }),
-      undone: 'gone',
-      finished: S.INSTANCE_STATE_RUNNING,
-      only: ['launch', 'link', 'hello', 'workload'],
-    },
-    {
-      title: 'start',
-      operation: 'start-instance',
-      prepare: (name) => fork(name, { source: 'disk' }),
-      act: (name) => host.startInstance(name),
-      undone: S.INSTANCE_STATE_STOPPED,
-      finished: S.INSTANCE_STATE_RUNNING,
-    },
-    {
-      title: 'pause',
-      operation: 'pause-instance',
-      prepare: (name) => fork(name),
-      act: (name) => host.pause(name),
-      undone: S.INSTANCE_STATE_RUNNING,
-      finished: S.INSTANCE_STATE_PAUSED,
-    },
-    {
-      title: 'resume',
-      operation: 'resume-instance',
-      prepare: async (name) => {
-        await fork(name);
-        await host.pause(name);
-      },
-      act: (name) => host.resume(name),
-      undone: S.INSTANCE_STATE_PAUSED,
-      finished: S.INSTANCE_STATE_RUNNING,
-    },
-    {
-      title: 'standby of a fork',
-      operation: 'standby-instance',
-      prepare: (name) => fork(name),
-      act: (name) => host.standby(name),
-      undone: S.INSTANCE_STATE_RUNNING,
-      finished: S.INSTANCE_STATE_STANDBY,
-    },
-    {
-      title: 'restore',
-      operation: 'restore-instance',
-      prepare: forkAndPark,
-      act: (name) => host.restore(name),
-      undone: S.INSTANCE_STATE_STANDBY,
-      finished: S.INSTANCE_STATE_RUNNING,
-    },
-    {
-      title: 'fork that is to be parked',
-      operation: 'fork-parked',
-      prepare: () => Promise.resolve(),
-      act: (name) => fork(name, { targetState: S.INSTANCE_STATE_STANDBY }),
-      undone: 'gone',
-      finished: S.INSTANCE_STATE_STANDBY,
-    },
-    {
-      title: 'restore of a fork that has been parked from the start',
-      operation: 'restore-instance',
-      prepare: (name) => fork(name, { targetState: S.INSTANCE_STATE_STANDBY }),
-      act: (name) => host.restore(name),
-      undone: S.INSTANCE_STATE_STANDBY,
-      finished: S.INSTANCE_STATE_RUNNING,
-      only: ['patch', 'record', 'acks'],
-    },
-    {
-      title: 'snapshot of a parked instance',
-      operation: 'create-snapshot',
-      prepare: forkAndPark,
-      act: snapshotOf,
-      undone: S.INSTANCE_STATE_STANDBY,
-      finished: S.INSTANCE_STATE_STANDBY,
-      tidy: async (name, outcome) => {
-        expect(await snapshotsLeft(name)).toHaveLength(outcome === 'finished' ? 1 : 0);
-      },
-    },
-    {
-      title: 'restore of a snapshot in place',
-      operation: 'restore-snapshot',
-      prepare: forkParkAndSnapshot,
-      act: (name) => snapshots.restore(`${name}-moment`),
-      undone: S.INSTANCE_STATE_STANDBY,
-      finished: S.INSTANCE_STATE_STANDBY,
-      tidy: async (name) => {
-        expect(await snapshotsLeft(name)).toHaveLength(1);
-      },
-    },
-    {
-      title: 'delete of a snapshot',
-      operation: 'delete-snapshot',
-      prepare: forkParkAndSnapshot,
-      act: (name) => snapshots.delete(`${name}-moment`),
-      undone: S.INSTANCE_STATE_STANDBY,
-      finished: S.INSTANCE_STATE_STANDBY,
-      tidy: async (name, outcome) => {
-        expect(await snapshotsLeft(name)).toHaveLength(outcome === 'finished' ? 0 : 1);
-      },
-    },
-    {
-      title: 'stop of a running instance',
-      operation: 'stop-instance',
-      prepare: (name) => fork(name),
-      act: (name) => host.stop(name),
-      undone: S.INSTANCE_STATE_RUNNING,
-      finished: S.INSTANCE_STATE_STOPPED,
-    },
-    {
-      title: 'stop of a parked instance',
-      operation: 'stop-instance',
-      prepare: forkAndPark,
-      act: (name) => host.stop(name),
-      undone: S.INSTANCE_STATE_STANDBY,
-      finished: S.INSTANCE_STATE_STOPPED,
-      only: ['begun', 'record', 'drop memory'],
-    },
-    {
-      title: 'delete of a running instance',
-      operation: 'delete-instance',
-      prepare: (name) => fork(name),
-      act: (name) => host.delete(name),
-      undone: S.INSTANCE_STATE_RUNNING,
-      finished: 'gone',
-    },
-    {
-      title: 'capture of a running fork, for a fork of it',
-      operation: 'capture-running',
-      prepare: (name) => fork(name),
-      act: (name) => fork(`${name}-fork`, { source: name, fromRunning: true }),
-      undone: S.INSTANCE_STATE_RUNNING,
-      finished: S.INSTANCE_STATE_RUNNING,
-    },
-    {
-      title: 'capture of a running instance that was booted, for a fork of it',
-      operation: 'capture-running',
-      prepare: async (name) => {
-        await create(name);
-      },
-      act: (name) => fork(`${name}-fork`, { source: name, fromRunning: true }),
-      undone: S.INSTANCE_STATE_RUNNING,
-      finished: S.INSTANCE_STATE_RUNNING,
-      only: ['clone disk', 'successor started', 'saved', 'loaded', 'noted', 'went on', 'handed over', 'record'],
-      reuse: true,
-    },
-  ];
-
   /** The operation's steps, as it takes them when nobody cuts it short. */
   const traced = async ({ operation, prepare, act }: Scenario): Promise<readonly string[]> => {
     const name = subject();
@@ -306,42 +91,46 @@ describe('a daemon killed after any step of any operation', () => {
     const trace = await cut.stepsOf(() => act(name));
     for (const step of trace) taken.add(step);
     for (const each of await standing()) if (each.name.startsWith(name)) await host.delete(each.name);
-    await snapshotsLeft(name);
+    await calls.removeSnapshots(name);
     return trace.filter((step) => step.startsWith(`${operation}: `)).map((step) => step.split(': ')[1]!);
   };
 
-  it.each(scenarios)('finishes or undoes it at the next start: $title', { timeout: 900_000 }, async (scenario) => {
-    const { operation, prepare, act, only } = scenario;
-    const steps = only ?? (await traced(scenario));
-    /** A subject that an operation left just as it was does for the next step, too. */
-    let again: string | undefined;
-    for (const step of steps) {
-      const name = again ?? subject();
-      if (again === undefined) await prepare(name);
-      const vmmPid = await pidOf(name);
-      const found = await cut.killAfter(`${operation}: ${step}`, () => act(name));
-      expect(found, step).toMatchObject([{ operation, step }] satisfies Partial<CutShort>[]);
-      taken.add(`${operation}: ${step}`);
-      const state = await stateOf(name);
-      expect(state, `${step}: ${found[0]!.outcome}`).toBe(scenario[found[0]!.outcome]);
-      await nothingLeaked();
-      await scenario.tidy?.(name, found[0]!.outcome);
-      if (scenario.title === 'create' && found[0]!.outcome === 'finished')
-        expect((await create(name)).id).toBe((await host.get(name)).instance!.id);
-      if (state !== 'gone') {
-        await usable(name, state);
-        again = scenario.reuse === true && (await pidOf(name)) === vmmPid ? name : undefined;
-        if (again === undefined) {
-          // Its memory is what its hypervisor maps: else it could not be captured.
-          if (state !== S.INSTANCE_STATE_STOPPED) await host.standby(name);
-          await host.delete(name);
+  it.each(scenariosOf(calls))(
+    'finishes or undoes it at the next start: $title',
+    { timeout: 900_000 },
+    async (scenario) => {
+      const { operation, prepare, act, only } = scenario;
+      const steps = only ?? (await traced(scenario));
+      /** A subject that an operation left just as it was does for the next step, too. */
+      let again: string | undefined;
+      for (const step of steps) {
+        const name = again ?? subject();
+        if (again === undefined) await prepare(name);
+        const vmmPid = await pidOf(name);
+        const found = await cut.killAfter(`${operation}: ${step}`, () => act(name));
+        expect(found, step).toMatchObject([{ operation, step }] satisfies Partial<CutShort>[]);
+        taken.add(`${operation}: ${step}`);
+        const state = await stateOf(name);
+        expect(state, `${step}: ${found[0]!.outcome}`).toBe(scenario[found[0]!.outcome]);
+        await nothingLeaked();
+        await scenario.tidy?.(name, found[0]!.outcome);
+        if (scenario.title === 'create' && found[0]!.outcome === 'finished')
+          expect((await calls.create(name)).id).toBe((await host.get(name)).instance!.id);
+        if (state !== 'gone') {
+          await usable(name, state);
+          again = scenario.reuse === true && (await pidOf(name)) === vmmPid ? name : undefined;
+          if (again === undefined) {
+            // Its memory is what its hypervisor maps: else it could not be captured.
+            if (state !== S.INSTANCE_STATE_STOPPED) await host.standby(name);
+            await host.delete(name);
+          }
         }
       }
-    }
-    if (again !== undefined) await host.delete(again);
-    expect(await host.list()).toHaveLength(3);
-    await goesOn('bystander');
-  });
+      if (again !== undefined) await host.delete(again);
+      expect(await host.list()).toHaveLength(3);
+      await goesOn('bystander');
+    },
+  );
 
   it(
     'undoes all forks of a call that was to have all or none, the finished ones too',

@@ -1,4 +1,4 @@
-import { link, lstat, mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { link, lstat, mkdir, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
@@ -38,19 +38,19 @@ export class InstanceDirectories implements InstanceFiles {
   constructor(private readonly paths: StatePaths) {}
 
   async create(instance: Instance): Promise<void> {
-    await mkdir(this.paths.instance(instance.id).root, { mode: 0o700 });
-    await this.fill(instance);
+    const { root, run, logs } = this.paths.instance(instance.id);
+    await mkdir(root, { mode: 0o700 });
+    await Promise.all([mkdir(run, { mode: 0o700 }), mkdir(logs, { mode: 0o700 })]);
+    await this.save(instance, { durable: false });
   }
 
   async createFrom(source: CapturePaths, instance: Instance, signal: AbortSignal): Promise<void> {
-    await copyFolder(source, this.paths.instance(instance.id), signal);
-    await this.fill(instance);
-  }
-
-  private async fill(instance: Instance): Promise<void> {
-    const { run, logs } = this.paths.instance(instance.id);
-    await Promise.all([mkdir(run, { mode: 0o700 }), mkdir(logs, { mode: 0o700 })]);
-    await this.save(instance, { durable: false });
+    // At once, though empty: its log can be followed from the moment on at which the instance is listed.
+    await this.create(instance);
+    const { root, next } = this.paths.instance(instance.id);
+    await copyFolder(source, next, signal);
+    for (const name of await readdir(next.root)) await rename(join(next.root, name), join(root, name));
+    await rmdir(next.root);
   }
 
   exists(id: InstanceId): Promise<boolean> {
