@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SqliteJournal } from '@offshoot/host-agent/state/sqlite-journal.js';
 import { openStateDatabase } from '@offshoot/host-agent/state/state-database.js';
+import { failureIfAny, type CallFailure } from './call-failure.js';
 import { TestHost } from './test-host.js';
 
 const preload = fileURLToPath(new URL('journal-steps.mjs', import.meta.url));
@@ -38,9 +39,9 @@ export class CutShortHost implements AsyncDisposable {
     return join(this.folder, 'steps');
   }
 
-  /** The step to be killed after, while there is one. */
+  /** The step after which something is to happen, while there is one. */
   private get order(): string {
-    return join(this.folder, 'kill-after');
+    return join(this.folder, 'order');
   }
 
   /** The steps that `work` takes, as "operation: step", in order. */
@@ -56,7 +57,7 @@ export class CutShortHost implements AsyncDisposable {
    * @returns what the new daemon found under way
    */
   async killAfter(step: string, work: () => Promise<unknown>, times = 1): Promise<readonly CutShort[]> {
-    writeFileSync(this.order, `${String(times)} ${step}`);
+    writeFileSync(this.order, `kill ${String(times)} ${step}`);
     try {
       const answered = await work().then(
         () => true,
@@ -73,6 +74,26 @@ export class CutShortHost implements AsyncDisposable {
       .split('\n')
       .filter((line) => line.includes('"an operation was cut short"'))
       .map((line) => JSON.parse(line) as CutShort);
+  }
+
+  /**
+   * Begins `work`, which has to take the step; right after it the call ends, as if its caller had gone or its deadline passed.
+   * @returns what the daemon says to that, once it has done with the call; undefined when it has carried it out all the same
+   */
+  async endAfter(
+    step: string,
+    end: 'cancel' | 'expire',
+    work: () => Promise<unknown>,
+  ): Promise<CallFailure | undefined> {
+    writeFileSync(this.order, `${end} 1 ${step}`);
+    try {
+      const failure = await failureIfAny(work());
+      if (readFileSync(this.order, 'utf8') !== `${end} 0 ${step}`)
+        throw new Error(`"${step}" was not reached, and the call ended with ${JSON.stringify(failure)}`);
+      return failure;
+    } finally {
+      rmSync(this.order);
+    }
   }
 
   /** Files with names that only something unfinished has, and entries of the journal. */

@@ -56,7 +56,6 @@ export async function bootInstance<Answer>(
     await thaw(running.link, instance.name, context.logger);
     if (workload !== undefined) await running.link.startWorkload(workload, bootSignal);
     operation.reached('workload');
-    signal.throwIfAborted();
     const booted = changed(instance, 'RUNNING', {
       vmm: vm.process,
       agent,

@@ -46,7 +46,7 @@ export async function captureRunning(
 
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
-  await using operation = Operation.begin(context, 'capture-running', id);
+  await using operation = Operation.begin(context, 'capture-running', id, signal);
   operation.push('remove capture', () => context.files.removeCapture(files));
   await context.files.createCapture(files, paths, signal);
   operation.reached('folder');

@@ -20,7 +20,7 @@ export async function createInstance(
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
   using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
 
-  await using operation = Operation.begin(context, 'create-instance', undefined);
+  await using operation = Operation.begin(context, 'create-instance', undefined, signal);
   const { name, labels, vcpus, memoryBytes, workload } = command;
   const draft = { name, labels, imageId: image.id, driver: driver.name, vcpus, memoryBytes };
   const reserved = reserveInstance(context, draft, operation);

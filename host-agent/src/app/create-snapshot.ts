@@ -34,7 +34,7 @@ export async function createSnapshot(
 
   using _memory = context.memory.book(successorMemory(instance), 'this snapshot');
 
-  await using operation = Operation.begin(context, 'create-snapshot', undefined);
+  await using operation = Operation.begin(context, 'create-snapshot', undefined, signal);
   const id = mintSnapshotId();
   operation.push('remove folder', () => snapshotFiles.remove(id));
   const staged = snapshotFiles.staged(id);

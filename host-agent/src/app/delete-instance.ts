@@ -14,7 +14,7 @@ export async function deleteInstance(
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed(force ? 'forceDelete' : 'delete', instance.name, instance.state);
-  await using operation = Operation.begin(context, 'delete-instance', id);
+  await using operation = Operation.begin(context, 'delete-instance', id, undefined);
   const running = context.running.remove(id);
   if (running !== undefined) await killVm(running);
   operation.reached('end hypervisor');

@@ -7,7 +7,7 @@ export async function deleteSnapshot(context: Context, reference: string, signal
   const { id } = snapshots.resolve(reference);
   using _lock = await context.locks.exclusive(id, signal);
   snapshots.resolve(id);
-  await using operation = Operation.begin(context, 'delete-snapshot', undefined);
+  await using operation = Operation.begin(context, 'delete-snapshot', undefined, undefined);
   await sealer.forget(id);
   // The row before the folder: a daemon killed in between sweeps a folder that nobody knows.
   operation.recordRows(

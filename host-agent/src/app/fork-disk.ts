@@ -26,7 +26,7 @@ export async function forkDisk(
   const needed = (target === 'RUNNING' ? memoryBytes : 0) + BOOT_MARGIN_BYTES;
   await assertFreeBytes(context.paths.root, needed, 'forking this instance');
 
-  await using operation = Operation.begin(context, 'fork-disk', undefined, whole);
+  await using operation = Operation.begin(context, 'fork-disk', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);
   operation.push('remove folder', () => context.files.remove(reserved.id));
@@ -38,7 +38,6 @@ export async function forkDisk(
   const clone = watch.lap();
   const timings: ForkTimings = { ...NO_TIME, clone, sourcePause: sourcePauseMs };
   if (target === 'STOPPED') {
-    signal.throwIfAborted();
     const instance = changed(reserved, 'STOPPED', {});
     const answer = { instance, acks: [], disk, sourceDisk, timings: { ...timings, total: watch.total } };
     await operation.record(instance, { durable: false, before: reserved, answer });

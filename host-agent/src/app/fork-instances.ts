@@ -45,7 +45,7 @@ export async function* forkInstances(
 
   const ended = new AbortController();
   const working = AbortSignal.any([signal, ended.signal]);
-  await using whole = command.allOrNothing ? Operation.begin(context, 'fork-all', base.source.id) : undefined;
+  await using whole = command.allOrNothing ? Operation.begin(context, 'fork-all', base.source.id, signal) : undefined;
   const making = new ParallelForks(forks, async (fork, index) => {
     try {
       return await fork.make(working, new Stopwatch(), whole);

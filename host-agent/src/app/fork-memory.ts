@@ -30,7 +30,7 @@ export async function forkMemory(
   const driver = await usableDriver(context, source.driver, signal);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
 
-  await using operation = Operation.begin(context, 'fork-memory', undefined, whole);
+  await using operation = Operation.begin(context, 'fork-memory', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);
   const paths = context.paths.instance(reserved.id);
@@ -70,7 +70,6 @@ export async function forkMemory(
   try {
     const { acks, networkMs, ackMs } = await handoffs.afterResume({ link: running.link, resumedAt: watch.now }, signal);
     operation.reached('acks');
-    signal.throwIfAborted();
     const instance = changed(reserved, 'RUNNING', { vmm: vm.process });
     const { spawnMs: spawn, loadMs: load } = timings;
     const result: ForkResult = {

@@ -22,7 +22,7 @@ export async function forkParked(
   whole?: Operation,
 ): Promise<ForkResult> {
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
-  await using operation = Operation.begin(context, 'fork-parked', undefined, whole);
+  await using operation = Operation.begin(context, 'fork-parked', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);
   const paths = context.paths.instance(reserved.id);
@@ -34,7 +34,6 @@ export async function forkParked(
     context.files.shareCapture(files, paths),
   ]);
   operation.reached('files');
-  signal.throwIfAborted();
   const instance = changed(reserved, 'STANDBY', { capture, identityPending: true });
   const clone = watch.lap();
   const timings = { ...NO_TIME, clone, total: watch.total, sourcePause: sourcePauseMs };

@@ -55,17 +55,33 @@ afterEach(() => {
   rmSync(root, { recursive: true });
 });
 
-const begin = (whole?: Operation) =>
+const begin = (whole?: Operation, signal?: AbortSignal) =>
   Operation.begin(
     { journal, answers, request, store, files, logger: pino({ level: 'silent' }) },
     'restore-instance',
     before.id,
+    signal,
     whole,
   );
 const after = (): Instance => ({ ...before, state: 'RUNNING' });
 const underWay = () => journal.unfinished().map(({ operation, step }) => `${operation}: ${step}`);
 
 describe('an operation', () => {
+  it('records no outcome for a caller that is gone, and is undone', async () => {
+    const caller = new AbortController();
+    const undone: string[] = [];
+    const carriedOut = async (): Promise<void> => {
+      await using operation = begin(undefined, caller.signal);
+      operation.push('launch', () => void undone.push('launch'));
+      caller.abort(new Error('the caller is gone'));
+      await operation.record(after(), { durable: false, before, answer: undefined });
+    };
+    await expect(carriedOut()).rejects.toThrow('the caller is gone');
+    expect(undone).toEqual(['launch']);
+    expect(store.byId(before.id)).toEqual(before);
+    expect(underWay()).toEqual([]);
+  });
+
   it('stands in the journal at the step it has reached, from its beginning to its end', async () => {
     {
       await using operation = begin();

@@ -17,22 +17,26 @@ export class Operation<Step extends string = string> extends UndoStack {
     private readonly books: Books,
     private readonly id: number,
     private readonly whole: Operation | undefined,
+    private readonly signal: AbortSignal | undefined,
   ) {
     super(books.logger);
   }
 
   /**
    * @param instance the one it changes; of one that makes an instance, the step that did says which
+   * @param signal the caller's: once it ends, the step `record` is not taken any more, and all is undone. Undefined where
+   *   going on does less harm than going back
    * @param whole what this is a part of: undone with it, also when this part has come to its end
    */
   static begin<Name extends OperationName>(
     books: Books,
     name: Name,
     instance: InstanceId | undefined,
+    signal: AbortSignal | undefined,
     whole?: Operation,
   ): Operation<StepOf<Name>> {
     const entry = { operation: name, instance, request: books.request, partOf: whole?.id };
-    return new Operation<StepOf<Name>>(books, books.journal.begin(entry), whole);
+    return new Operation<StepOf<Name>>(books, books.journal.begin(entry), whole, signal);
   }
 
   /**
@@ -54,13 +58,14 @@ export class Operation<Step extends string = string> extends UndoStack {
 
   /**
    * Takes the step `record`: the row gets the outcome, and at once with it the caller's answer is kept, so that no death of
-   * the daemon comes between the two; the folder's record follows.
+   * the daemon comes between the two; the folder's record follows. A caller that is gone by now gets no outcome.
    * @param before what to put back when the operation fails after all; left out where there is no way back
    */
   async record(
     after: Instance,
     { durable, before, answer }: { readonly durable: boolean; readonly before?: Instance; readonly answer: unknown },
   ): Promise<void> {
+    this.signal?.throwIfAborted();
     const { journal, answers, request, store, files } = this.books;
     // Of a part that may yet be undone with its whole, the whole keeps it.
     const key = this.whole === undefined ? request : undefined;
@@ -95,6 +100,7 @@ export class Operation<Step extends string = string> extends UndoStack {
    * @param undo of the rows; left out where there is no way back
    */
   recordRows(change: () => void, { answer, undo }: { readonly answer: unknown; readonly undo?: () => void }): void {
+    this.signal?.throwIfAborted();
     const { journal, answers, request } = this.books;
     if (undo !== undefined)
       this.push('put the record back', () => {

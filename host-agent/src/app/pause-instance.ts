@@ -13,7 +13,7 @@ export async function pauseInstance(context: Context, reference: string, signal:
   const instance = context.store.resolve(id);
   assertAllowed('pause', instance.name, instance.state);
   const { vm, link } = runningVm(context.running, instance);
-  await using operation = Operation.begin(context, 'pause-instance', id);
+  await using operation = Operation.begin(context, 'pause-instance', id, signal);
   // It may be parked or forked as it stands: its workload must be frozen then.
   await using held = await HeldGuest.hold(instance, link, true, context.logger, signal);
   operation.reached('hold');
@@ -38,7 +38,7 @@ export async function resumeInstance(context: Context, reference: string, signal
   const instance = context.store.resolve(id);
   assertAllowed('resume', instance.name, instance.state);
   const { vm, link } = runningVm(context.running, instance);
-  await using operation = Operation.begin(context, 'resume-instance', id);
+  await using operation = Operation.begin(context, 'resume-instance', id, signal);
   await vm.resume(signal);
   operation.push('pause again', () => vm.pause());
   operation.reached('resume');

@@ -55,7 +55,7 @@ export async function resumeParked(
   using handoffs = parked.identityPending === true ? new ForkHandoffs(context, identity) : undefined;
   await handoffs?.prepare({ instance: parked, capture, files: paths }, signal);
 
-  await using operation = Operation.begin(context, 'restore-instance', parked.id);
+  await using operation = Operation.begin(context, 'restore-instance', parked.id, signal);
   using nic = context.network.attach(parked.network);
   const spec = { ...machineSpec(parked, paths, nic.backend), capture, stateFile: join(paths.root, capture.stateFile) };
   const { vm } = await driver.restore(spec, signal);
@@ -72,7 +72,6 @@ export async function resumeParked(
     operation.reached('patch');
   }
   running.link.wake();
-  signal.throwIfAborted();
   let instance = changed(parked, 'RUNNING', { capture: undefined, vmm: vm.process });
   const answer = (): RestoredInstance => ({ instance, restoreMs: performance.now() - started });
   await operation.record(instance, { durable: false, before: parked, answer: answer() });

@@ -46,15 +46,20 @@ export async function restoreSnapshot(
   using _memory = context.memory.book([needed], 'restoring this snapshot');
 
   // Its answer is kept when the instance has resumed: until then a repeat does it all again, which comes to the same.
-  await using operation = Operation.begin({ ...context, request: undefined }, 'restore-snapshot', instance.id);
+  await using operation = Operation.begin(
+    { ...context, request: undefined },
+    'restore-snapshot',
+    instance.id,
+    undefined,
+  );
   operation.push('remove staged files', () => context.files.removeNext(instance.id));
   const files = context.paths.snapshot(id);
   const next = await context.files.createNext(instance.id, files, signal);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
   await context.disks.clone(files, next, signal);
   const names = await context.files.namesOfNext(instance.id);
-  signal.throwIfAborted();
   operation.reached('stage');
+  signal.throwIfAborted();
 
   // Nothing of it can be undone any more; a daemon that is killed from here on finds the list and goes on by it.
   operation.release();

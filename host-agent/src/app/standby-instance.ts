@@ -33,7 +33,7 @@ export async function standbyInstance(
   if (instance.state === 'RUNNING') await agentReady(running, instance, signal);
   const goOn = (): Promise<void> => (instance.state === 'RUNNING' ? running.vm.resume() : running.vm.pause());
 
-  await using operation = Operation.begin(context, 'standby-instance', id);
+  await using operation = Operation.begin(context, 'standby-instance', id, signal);
   const onReached = (step: CaptureStep): void => {
     operation.reached(step);
   };
@@ -52,7 +52,6 @@ export async function standbyInstance(
     await goOn(); // the driver let it run, and a paused instance has to stay one
     throw error;
   }
-  // From here on the caller's signal is not asked any more: the capture is complete, and the state has to follow.
   let answer: { readonly instance: Instance; readonly captureMs: number };
   try {
     held.assertHeld(result.pauseMs);
@@ -66,6 +65,7 @@ export async function standbyInstance(
     operation.reached('adopt memory');
   } catch (error) {
     await goOn();
+    await context.files.dropMoment(id);
     throw error;
   }
   operation.release();

@@ -21,7 +21,7 @@ export async function startInstance(
   const image = await context.images.resolve(stopped.imageId);
   await assertFreeBytes(context.paths.root, stopped.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
   using _memory = context.memory.book([stopped.memoryBytes], 'booting this instance');
-  await using operation = Operation.begin(context, 'start-instance', id);
+  await using operation = Operation.begin(context, 'start-instance', id, signal);
   // A failed one may have left its memory; a guest must not find another life's mailboxes in its own.
   await context.files.dropCapture(id);
   operation.reached('drop memory');

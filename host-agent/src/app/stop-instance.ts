@@ -20,7 +20,7 @@ export async function stopInstance(
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('stop', instance.name, instance.state);
-  await using operation = Operation.begin(context, 'stop-instance', id);
+  await using operation = Operation.begin(context, 'stop-instance', id, undefined);
   // Taken out first: its end is wanted, not a failure.
   const running = context.running.remove(id);
   // A paused guest cannot answer, and has had its disks synced for the pause.

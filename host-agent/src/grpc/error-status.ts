@@ -34,7 +34,7 @@ export interface ErrorStatus {
 /**
  * The one place where anything thrown becomes a gRPC status. Errors of the family go out with their message, reason,
  * metadata and violations; anything else is a defect, so its message (paths, command lines) stays in the log under an id.
- * @param signal the call's own: a failure after it ended is told as that ending
+ * @param signal the call's own: a failure after it ended is told as that ending, in whatever words the work gave it up
  */
 export function errorStatus(error: unknown, signal: AbortSignal): ErrorStatus {
   const known = knownError(error, signal);
@@ -49,7 +49,7 @@ export function errorStatus(error: unknown, signal: AbortSignal): ErrorStatus {
       errorId,
     };
   }
-  const code = wasCancelled(known, signal) ? status.CANCELLED : STATUS_OF_KIND[known.kind];
+  const code = known.reason === CALL_CANCELLED ? status.CANCELLED : STATUS_OF_KIND[known.kind];
   return withDetails(code, known.message, {
     reason: known.reason,
     metadata: known.metadata,
@@ -57,18 +57,11 @@ export function errorStatus(error: unknown, signal: AbortSignal): ErrorStatus {
   });
 }
 
-/** Node's own calls reject with an AbortError that has lost the signal's reason; the reason is what counts. */
-function knownError(error: unknown, signal: AbortSignal): OffshootError | undefined {
-  const reason: unknown = signal.reason;
-  if (signal.aborted && error instanceof Error && error.name === 'AbortError' && reason instanceof OffshootError)
-    return reason;
+/** Undefined for a defect. A call that had ended fails by that, also where Node's own AbortError has lost the reason. */
+function knownError(error: unknown, { reason }: AbortSignal): OffshootError | undefined {
+  const givenUp = error instanceof OffshootError || (error instanceof Error && error.name === 'AbortError');
+  if (givenUp && reason instanceof OffshootError) return reason;
   return error instanceof OffshootError ? error : undefined;
-}
-
-/** Whether the work was given up because its caller went, in whatever words the work itself says so. */
-function wasCancelled(error: OffshootError, signal: AbortSignal): boolean {
-  const reason: unknown = signal.reason;
-  return error.kind === 'Aborted' && reason instanceof Aborted && reason.reason === CALL_CANCELLED;
 }
 
 function withDetails(code: status, text: string, details: Omit<StatusDetails, 'domain'>): ErrorStatus {

@@ -94,10 +94,19 @@ export interface Snapshot {
   readonly replaced: boolean;
 }
 
+/**
+ * What made a VMM end in an orderly way: its guest powered off, reset the machine (which a VMM of ours does not do: it ends),
+ * or panicked and said so; or somebody told the VMM to, by a signal or over its control socket.
+ */
+export type ShutdownCause = 'powered-off' | 'reset' | 'panicked' | 'told-to';
+
 /** How a VMM ended. */
 export interface VmExit {
+  /** Exit status; null for one that a signal ended, or whose status nobody could be told. */
   readonly code: number | null;
   readonly signal: string | null;
+  /** As the VMM said itself; undefined for one that ended without a word. */
+  readonly cause?: ShutdownCause;
   /** End of what it wrote to its own log. */
   readonly logTail: string;
 }

@@ -44,6 +44,8 @@ export interface InstanceFiles {
   replaceByNext(id: InstanceId, names: readonly string[]): Promise<void>;
   /** Puts the memory a private clone was captured to in the place of its base, unless that was done already. */
   adoptNextMemory(id: InstanceId): Promise<void>;
+  /** Removes the device state and the memory that a capture wrote for an instance which goes on after all. */
+  dropMoment(id: InstanceId): Promise<void>;
   /** Removes the memory and what else belongs to a moment of it; the disk stays. */
   dropCapture(id: InstanceId): Promise<void>;
   /** Makes the folder of a capture that belongs to no instance, with what stands in the source's beside memory, disk and record. */

@@ -124,10 +124,15 @@ export class InstanceDirectories implements InstanceFiles {
     await syncDirectory(paths.root);
   }
 
+  async dropMoment(id: InstanceId): Promise<void> {
+    const { deviceState, nextMemory } = this.paths.instance(id);
+    for (const path of [deviceState, nextMemory]) await rm(path, { force: true });
+  }
+
   async dropCapture(id: InstanceId): Promise<void> {
-    const paths = this.paths.instance(id);
-    for (const path of [paths.deviceState, paths.mailboxIndex, paths.nextMemory, paths.memory])
-      await rm(path, { force: true });
+    await this.dropMoment(id);
+    const { mailboxIndex, memory } = this.paths.instance(id);
+    for (const path of [mailboxIndex, memory]) await rm(path, { force: true });
   }
 
   async createCapture(paths: CapturePaths, source: CapturePaths, signal: AbortSignal): Promise<void> {

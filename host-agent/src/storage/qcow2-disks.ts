@@ -45,6 +45,7 @@ export class Qcow2Disks implements DiskStorage {
         stdin: 'ignore',
       });
     } catch (error) {
+      signal?.throwIfAborted();
       if (errnoOf(error) !== 'ENOENT') throw error;
       throw new Unsupported(`${this.qemuImg} is not installed: install the package qemu-utils`, {
         reason: 'PROGRAM_MISSING',

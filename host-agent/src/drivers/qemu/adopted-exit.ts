@@ -1,6 +1,7 @@
 import { processEnded, type ProcessIdentity } from '../../os/process-identity.js';
 import type { VmExit } from '../../ports/driver.js';
 import type { QmpClient } from './qmp-client.js';
+import { shutdownCause } from './shutdown-cause.js';
 import { logTail } from './vmm-log.js';
 
 /**
@@ -12,5 +13,10 @@ export async function exitOfAdopted(identity: ProcessIdentity, qmp: QmpClient, l
   const { here, shutdown } = await qmp.closed;
   if (here) return new Promise(() => undefined); // detached: whoever adopts it next will hear of its end
   await processEnded(identity);
-  return { code: shutdown ? 0 : null, signal: null, logTail: logTail(logFile, 0) };
+  return {
+    code: shutdown === undefined ? null : 0,
+    signal: null,
+    ...shutdownCause(shutdown),
+    logTail: logTail(logFile, 0),
+  };
 }

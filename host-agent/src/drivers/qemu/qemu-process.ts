@@ -8,6 +8,7 @@ import { killProcess, startTimeOf, type ProcessIdentity } from '../../os/process
 import type { MachineSpec, VmExit } from '../../ports/driver.js';
 import type { InheritedDescriptors } from './command-line.js';
 import { QmpClient } from './qmp-client.js';
+import { shutdownCause } from './shutdown-cause.js';
 import { logTail } from './vmm-log.js';
 import { removeSockets, socketsOf, type VmmSockets } from './vmm-sockets.js';
 
@@ -90,7 +91,7 @@ export async function startQemu(options: StartOptions, signal?: AbortSignal): Pr
     const release = (): void => {
       child.unref();
     };
-    return { identity, qmp, exited, release };
+    return { identity, qmp, exited: withCause(exited, qmp), release };
   } catch (error) {
     if (child.pid !== undefined) {
       killProcess(identity);
@@ -116,6 +117,13 @@ function exitOf(child: ChildProcess, tail: () => string): Promise<VmExit> {
       if (child.pid === undefined) resolve({ code: null, signal: null, logTail: error.message });
     });
   });
+}
+
+/** A VMM says why it ends before it does; its control socket closes with it. */
+async function withCause(exited: Promise<VmExit>, qmp: QmpClient): Promise<VmExit> {
+  const exit = await exited;
+  const { shutdown } = await qmp.closed;
+  return { ...exit, ...shutdownCause(shutdown) };
 }
 
 async function takesCommands(

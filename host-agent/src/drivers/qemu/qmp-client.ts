@@ -42,9 +42,9 @@ export class QmpClient {
   private restBytes = 0;
   private failure: Error | undefined;
   private closedHere = false;
-  private shutdown = false;
-  /** Settles when the connection is gone: whether this side meant it, and whether the VMM had said that it shuts down. */
-  readonly closed: Promise<{ readonly here: boolean; readonly shutdown: boolean }>;
+  private shutdown: string | undefined;
+  /** Settles when the connection is gone: whether this side meant it, and why the VMM shut down, if it had said that it does. */
+  readonly closed: Promise<{ readonly here: boolean; readonly shutdown: string | undefined }>;
 
   private constructor(private readonly socket: Duplex) {
     this.emitter.setMaxListeners(0);
@@ -185,8 +185,9 @@ export class QmpClient {
     }
     if ('QMP' in message) this.greet();
     else if ('event' in message) {
-      this.shutdown ||= message.event === 'SHUTDOWN';
-      this.emitter.emit('event', { name: message.event, data: message.data ?? {} });
+      const { event, data = {} } = message;
+      if (event === 'SHUTDOWN') this.shutdown = String(data.reason);
+      this.emitter.emit('event', { name: event, data });
     } else this.settle(message);
   }
 

@@ -27,6 +27,10 @@ export interface Scenario {
   readonly tidy?: (subject: string, outcome: 'finished' | 'undone') => Promise<unknown>;
   /** The subject may be used again for as long as its hypervisor is the same. */
   readonly reuse?: true;
+  /** From which step on it is carried out although its caller is gone: `record` when left out. */
+  readonly standsFrom?: string;
+  /** What is carried out then is not all that the caller asked for, who is told that the call came to nothing. */
+  readonly partOfCall?: true;
 }
 
 /** What scenarios ask of the host, under the name of their subject. */
@@ -148,6 +152,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     act: (name) => calls.host.restore(name),
     undone: S.INSTANCE_STATE_STANDBY,
     finished: S.INSTANCE_STATE_RUNNING,
+    standsFrom: 'resume',
   },
   {
     title: 'fork that is to be parked',
@@ -165,6 +170,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     undone: S.INSTANCE_STATE_STANDBY,
     finished: S.INSTANCE_STATE_RUNNING,
     only: ['patch', 'record', 'acks'],
+    standsFrom: 'acks',
   },
   {
     title: 'snapshot of a parked instance',
@@ -187,6 +193,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     tidy: async (name) => {
       expect(await calls.removeSnapshots(name)).toHaveLength(1);
     },
+    partOfCall: true,
   },
   {
     title: 'delete of a snapshot',
@@ -198,6 +205,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     tidy: async (name, outcome) => {
       expect(await calls.removeSnapshots(name)).toHaveLength(outcome === 'finished' ? 0 : 1);
     },
+    standsFrom: 'begun',
   },
   {
     title: 'stop of a running instance',
@@ -206,6 +214,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     act: (name) => calls.host.stop(name),
     undone: S.INSTANCE_STATE_RUNNING,
     finished: S.INSTANCE_STATE_STOPPED,
+    standsFrom: 'begun',
   },
   {
     title: 'stop of a parked instance',
@@ -215,6 +224,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     undone: S.INSTANCE_STATE_STANDBY,
     finished: S.INSTANCE_STATE_STOPPED,
     only: ['begun', 'record', 'drop memory'],
+    standsFrom: 'begun',
   },
   {
     title: 'delete of a running instance',
@@ -223,6 +233,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     act: (name) => calls.host.delete(name),
     undone: S.INSTANCE_STATE_RUNNING,
     finished: 'gone',
+    standsFrom: 'begun',
   },
   {
     title: 'capture of a running fork, for a fork of it',
@@ -231,6 +242,7 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     act: (name) => calls.fork(`${name}-fork`, { source: name, fromRunning: true }),
     undone: S.INSTANCE_STATE_RUNNING,
     finished: S.INSTANCE_STATE_RUNNING,
+    partOfCall: true,
   },
   {
     title: 'capture of a running instance that was booted, for a fork of it',
@@ -243,5 +255,6 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     finished: S.INSTANCE_STATE_RUNNING,
     only: ['clone disk', 'successor started', 'saved', 'loaded', 'noted', 'went on', 'handed over', 'record'],
     reuse: true,
+    partOfCall: true,
   },
 ];
