@@ -101,7 +101,7 @@ describe('offshoot', () => {
     const text = await cli.text('inspect', 'source');
     expect(text).toMatch(/^Name: +source\n/);
     expect(text).toMatch(/^State: +running$/m);
-    expect(text).toMatch(/^task +armed +[0-9a-f]{16} +3840 B +- +registration$/m);
+    expect(text).toMatch(/^task +armed +[0-9a-f]{16} +1 +3840 B +- +agent +registration$/m);
     const armed = { state: 'MAILBOX_STATE_ARMED', capacityBytes: 3840, registered: true };
     expect(await cli.json('inspect', 'source')).toMatchObject({
       instance: { name: 'source' },
@@ -126,7 +126,9 @@ describe('offshoot', () => {
     });
     expect(await cli.text('restore', 'source')).toMatch(/^source runs again after [\d.]+ m?s\n$/);
     await cli.text('standby', 'source', '--wait-mailbox', 'task');
-    expect(await cli.text('inspect', 'source')).toMatch(/^task +armed +[0-9a-f]{16} +3840 B +0 +registration$/m);
+    expect(await cli.text('inspect', 'source')).toMatch(
+      /^task +armed +[0-9a-f]{16} +1 +3840 B +0 +agent +registration$/m,
+    );
   });
 
   it('forks it with a payload, and prints the answer and the phases', async () => {

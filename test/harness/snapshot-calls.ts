@@ -3,7 +3,6 @@ import {
   DeleteSnapshotRequest,
   ForkSnapshotRequest,
   ForkSnapshotsRequest,
-  GetSnapshotRequest,
   ListSnapshotsRequest,
   RestoreSnapshotRequest,
   type CreateSnapshotResponse,
@@ -11,7 +10,7 @@ import {
   type GetSnapshotResponse,
 } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
 import type { Snapshot } from '@offshoot/proto/generated/offshoot/v1/snapshot.js';
-import type { Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
+import type { Instance, Mailbox } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type { ForkInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import type { TestHost } from './test-host.js';
 
@@ -24,10 +23,15 @@ export class SnapshotCalls {
     return this.host.client.unary(snapshots.createSnapshot.bind(snapshots), CreateSnapshotRequest.fromPartial(request));
   }
 
-  get(snapshot: string, includeMailboxes = false): Promise<GetSnapshotResponse> {
+  get(snapshot: string): Promise<GetSnapshotResponse> {
     const { snapshots } = this.host.client;
-    const request = GetSnapshotRequest.fromPartial({ snapshot, includeMailboxes });
-    return this.host.client.unary(snapshots.getSnapshot.bind(snapshots), request);
+    return this.host.client.unary(snapshots.getSnapshot.bind(snapshots), { snapshot });
+  }
+
+  async mailboxes(snapshot: string, includeTokens = false): Promise<readonly Mailbox[]> {
+    const { snapshots } = this.host.client;
+    const request = { snapshot, includeTokens };
+    return (await this.host.client.unary(snapshots.listMailboxes.bind(snapshots), request)).mailboxes;
   }
 
   async list(request: Parameters<typeof ListSnapshotsRequest.fromPartial>[0] = {}): Promise<readonly Snapshot[]> {

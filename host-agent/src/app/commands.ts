@@ -86,7 +86,7 @@ export interface ListInstancesCommand {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A mailbox as shown to callers: never its token. */
+/** A mailbox as shown to callers. */
 export interface MailboxView {
   readonly name: string;
   readonly tokenFingerprint: string;
@@ -95,6 +95,13 @@ export interface MailboxView {
   /** Deliveries so far; undefined for a running instance, whose memory is not looked at. */
   readonly generation: number | undefined;
   readonly registered: boolean;
+  readonly segments: number;
+  /** Of these, how many are in memory. */
+  readonly segmentsFound: number;
+  /** Whose memory it is in. */
+  readonly armedBy: 'agent' | 'program';
+  /** Only where it was asked for. */
+  readonly token?: string;
 }
 
 export interface MailboxAckView {
@@ -218,10 +225,12 @@ export interface InstanceOperations {
 export interface SnapshotOperations {
   create(command: CreateSnapshotCommand, signal: AbortSignal, request?: RequestIdentity): Promise<CreatedSnapshot>;
   get(reference: string): Snapshot;
+  /** Sorted by name. */
   mailboxesOf(
     reference: string,
+    options: { readonly tokens: boolean },
     signal: AbortSignal,
-  ): Promise<{ snapshot: Snapshot; mailboxes: readonly MailboxView[] }>;
+  ): Promise<readonly MailboxView[]>;
   list(command: ListSnapshotsCommand): { snapshots: readonly Snapshot[]; nextPageToken: string };
   /** In place: the instance it was taken of is again what it was. */
   restore(

@@ -55,7 +55,10 @@ export class InstanceService implements InstanceOperations {
   ): Promise<{ instance: Instance; mailboxes: readonly MailboxView[] }> {
     const instance = this.get(reference);
     const running = this.context.running.get(instance.id);
-    return { instance, mailboxes: await this.context.mailboxIndexes.view(instance, running?.link.mailboxes(), signal) };
+    return {
+      instance,
+      mailboxes: await this.context.mailboxIndexes.viewOfInstance(instance, running?.link.mailboxes(), signal),
+    };
   }
 
   async storageOf(reference: string): Promise<StorageUse> {

@@ -35,13 +35,14 @@ export class SnapshotService implements SnapshotOperations {
 
   async mailboxesOf(
     reference: string,
+    options: { readonly tokens: boolean },
     signal: AbortSignal,
-  ): Promise<{ snapshot: Snapshot; mailboxes: readonly MailboxView[] }> {
-    const snapshot = this.get(reference);
-    const { id, capture } = snapshot;
-    if (capture === undefined) return { snapshot, mailboxes: [] };
-    const index = this.context.mailboxIndexes.of(this.context.paths.snapshot(id), capture);
-    return { snapshot, mailboxes: await index.all(signal) };
+  ): Promise<readonly MailboxView[]> {
+    const { id } = this.get(reference);
+    using _lock = await this.context.locks.shared(id, signal);
+    const { capture } = this.get(id);
+    if (capture === undefined) return [];
+    return await this.context.mailboxIndexes.viewOf(this.context.paths.snapshot(id), capture, options, signal);
   }
 
   list({ pageSize, pageToken, instance, labels }: ListSnapshotsCommand): {

@@ -1,5 +1,6 @@
 import {
   InstanceState as WireState,
+  MailboxArmedBy,
   MailboxState as WireMailboxState,
   type Instance as InstanceMessage,
   type InstanceStorage,
@@ -19,6 +20,11 @@ const WIRE_STATE: Readonly<Record<InstanceState, WireState>> = {
   FAILED: WireState.INSTANCE_STATE_FAILED,
 };
 const STATE_OF_WIRE = new Map(Object.entries(WIRE_STATE).map(([state, wire]) => [wire, state as InstanceState]));
+
+const WIRE_ARMED_BY: Readonly<Record<MailboxView['armedBy'], MailboxArmedBy>> = {
+  agent: MailboxArmedBy.MAILBOX_ARMED_BY_AGENT,
+  program: MailboxArmedBy.MAILBOX_ARMED_BY_PROGRAM,
+};
 
 const WIRE_MAILBOX_STATE: Readonly<Record<MailboxView['state'], WireMailboxState>> = {
   armed: WireMailboxState.MAILBOX_STATE_ARMED,
@@ -66,6 +72,10 @@ export const toMailboxMessage = (mailbox: MailboxView): Mailbox => ({
   capacityBytes: mailbox.capacityBytes,
   generation: mailbox.generation,
   registered: mailbox.registered,
+  segments: mailbox.segments,
+  segmentsFound: mailbox.segmentsFound,
+  armedBy: WIRE_ARMED_BY[mailbox.armedBy],
+  token: mailbox.token,
 });
 
 export const toStorageMessage = ({ ownBytes, sharedBytes }: StorageUse): InstanceStorage => ({

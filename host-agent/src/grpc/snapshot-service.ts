@@ -43,11 +43,13 @@ export function snapshotService(
         sourcePause: sourcePauseMs === undefined ? undefined : toDuration(sourcePauseMs),
       };
     }),
-    getSnapshot: run.unary('reads', async (request, signal) => {
-      const reference = parseSnapshot(request);
-      if (!request.includeMailboxes) return { snapshot: await message(snapshots.get(reference)), mailboxes: [] };
-      const { snapshot, mailboxes } = await snapshots.mailboxesOf(reference, signal);
-      return { snapshot: await message(snapshot), mailboxes: mailboxes.map(toMailboxMessage) };
+    getSnapshot: run.unary('reads', async (request) => ({
+      snapshot: await message(snapshots.get(parseSnapshot(request))),
+    })),
+    listMailboxes: run.unary('reads', async (request, signal) => {
+      const options = { tokens: request.includeTokens };
+      const mailboxes = await snapshots.mailboxesOf(parseSnapshot(request), options, signal);
+      return { mailboxes: mailboxes.map(toMailboxMessage) };
     }),
     listSnapshots: run.unary('reads', async (request) => {
       const page = snapshots.list(parseListSnapshots(request));

@@ -5,7 +5,7 @@ import type { Capture } from '../domain/instance.js';
 import type { InstancePaths } from '../paths.js';
 import { MAX_FRAMES, scanMemoryFile, type FrameScan } from './frame-finder.js';
 import { assembleMailboxes, isWhole, type IndexedMailbox } from './indexed-mailbox.js';
-import type { LocatedFrame } from './located-frame.js';
+import { locatedFrame, type LocatedFrame } from './located-frame.js';
 import { loadIndex, saveIndex, type IndexContents } from './mailbox-index-file.js';
 import { MailboxLookup } from './mailbox-lookup.js';
 import { checkStamp, readFramesAt } from './memory-file.js';
@@ -50,6 +50,21 @@ export class MailboxIndex {
     return this.assembleAll(registered, await this.scanned.get(signal));
   }
 
+  /** The tokens of mailboxes of this index, read where they stand: they are kept nowhere else. Throws as {@link lookup}. */
+  async tokensOf(mailboxes: readonly IndexedMailbox[]): Promise<ReadonlyMap<IndexedMailbox, string>> {
+    await checkStamp(this.memoryFile, this.capture.memoryStamp);
+    const addressOf = new Map(mailboxes.map((mailbox) => [mailbox, mailbox.segmentAddresses.find(isAddress)]));
+    const addresses = [...addressOf.values()].filter(isAddress);
+    const frames = await readFramesAt(this.memoryFile, this.capture.regions, addresses);
+    const tokens = new Map(frames.map(({ gpa, header }) => [gpa, header.token]));
+    return new Map(
+      [...addressOf].flatMap(([mailbox, gpa]) => {
+        const token = gpa === undefined ? undefined : tokens.get(gpa);
+        return token === undefined ? [] : [[mailbox, token]];
+      }),
+    );
+  }
+
   private assembleAll(registered: readonly LocatedFrame[], scan: FrameScan): IndexedMailbox[] {
     // The scan finds the registered ones again, unless it ended before it came to them.
     const frames = new Map([...registered, ...scan.frames].map((frame) => [frame.gpa, frame]));
@@ -62,7 +77,9 @@ export class MailboxIndex {
     if (kept !== undefined) return kept;
     const { registeredMailboxes, regions } = this.capture;
     const addresses = registeredMailboxes.flatMap(({ segmentAddresses }) => segmentAddresses).slice(0, MAX_FRAMES);
-    const contents = { registered: await readFramesAt(this.memoryFile, regions, addresses), scan: undefined };
+    const frames = await readFramesAt(this.memoryFile, regions, addresses);
+    const registered = frames.map(({ gpa, header }) => locatedFrame(header, gpa));
+    const contents = { registered, scan: undefined };
     await this.save(contents);
     return contents;
   }
@@ -88,3 +105,5 @@ export class MailboxIndex {
     }
   }
 }
+
+const isAddress = (gpa: number | undefined): gpa is number => gpa !== undefined;

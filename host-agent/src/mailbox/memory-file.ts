@@ -1,9 +1,8 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { Corrupt, NotFound, errnoOf } from '@offshoot/shared/errors.js';
 import { FRAME_SIZE } from '@offshoot/shared/mailbox/frame-layout.js';
-import { parseFrameHeader } from '@offshoot/shared/mailbox/frame.js';
+import { parseFrameHeader, type FrameHeader } from '@offshoot/shared/mailbox/frame.js';
 import type { FileStamp, MemoryRegion } from '../domain/instance.js';
-import { locatedFrame, type LocatedFrame } from './located-frame.js';
 
 /** Fills `buffer` from `position`. @throws Corrupt when the file ends before */
 export async function readFully(file: FileHandle, buffer: Buffer, position: number): Promise<void> {
@@ -37,23 +36,29 @@ export async function checkStamp(path: string, expected: FileStamp): Promise<voi
     throw new Corrupt('the memory file is not the one that was captured', { reason: 'MEMORY_FILE_CHANGED' });
 }
 
+/** A valid frame, with its token. */
+export interface FrameAt {
+  readonly gpa: number;
+  readonly header: FrameHeader;
+}
+
 /** The frames that stand at these addresses; an address without a valid frame, or outside RAM, yields none. */
 export async function readFramesAt(
   path: string,
   regions: readonly MemoryRegion[],
   addresses: readonly number[],
-): Promise<LocatedFrame[]> {
+): Promise<FrameAt[]> {
   if (addresses.length === 0) return [];
   const file = await open(path, 'r');
   try {
-    const frames: LocatedFrame[] = [];
+    const frames: FrameAt[] = [];
     const page = Buffer.alloc(FRAME_SIZE);
     for (const gpa of addresses) {
       const region = regions.find((r) => gpa >= r.gpa && gpa + FRAME_SIZE <= r.gpa + r.size);
       if (region === undefined || gpa % FRAME_SIZE !== 0) continue;
       await readFully(file, page, region.fileOffset + (gpa - region.gpa));
       const parse = parseFrameHeader(page);
-      if (parse.ok) frames.push(locatedFrame(parse.header, gpa));
+      if (parse.ok) frames.push({ gpa, header: parse.header });
     }
     return frames;
   } finally {

@@ -1,13 +1,14 @@
 import type { Define } from './define.js';
 import { defineSnapshotCreate } from './snapshot/create.js';
 import { defineSnapshotFork } from './snapshot/fork.js';
-import { defineSnapshotInspect, defineSnapshotLs } from './snapshot/show.js';
+import { defineSnapshotInspect, defineSnapshotLs, defineSnapshotMailboxes } from './snapshot/show.js';
 import { defineSnapshotRestore, defineSnapshotRm, defineSnapshotVerify } from './snapshot/use.js';
 
 const VERBS: readonly Define[] = [
   defineSnapshotCreate,
   defineSnapshotLs,
   defineSnapshotInspect,
+  defineSnapshotMailboxes,
   defineSnapshotFork,
   defineSnapshotRestore,
   defineSnapshotVerify,

@@ -49,6 +49,9 @@ export class FakeHost implements InstanceOperations {
       capacityBytes: 3840,
       generation: 0,
       registered: true,
+      segments: 1,
+      segmentsFound: 1,
+      armedBy: 'agent',
     },
   ];
 

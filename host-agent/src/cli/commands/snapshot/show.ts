@@ -2,6 +2,8 @@ import type { Snapshot } from '@offshoot/proto/generated/offshoot/v1/snapshot.js
 import {
   GetSnapshotRequest,
   GetSnapshotResponse,
+  ListMailboxesRequest,
+  ListMailboxesResponse,
   ListSnapshotsRequest,
   ListSnapshotsResponse,
 } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
@@ -40,22 +42,39 @@ export const defineSnapshotLs: Define = (group, run) => {
 export const defineSnapshotInspect: Define = (group, run) => {
   group
     .command('inspect')
-    .description('show a snapshot and its mailboxes')
+    .description('show a snapshot')
     .argument('<snapshot>', 'id, name, or beginning of an id')
     .action((snapshot: string) =>
       run(async (context) => {
         const { snapshots } = context.client;
         const response = await context.client.unary<GetSnapshotRequest, GetSnapshotResponse>(
           snapshots.getSnapshot.bind(snapshots),
-          { snapshot, includeMailboxes: true },
+          { snapshot },
         );
         await context.print({
           json: () => protoJson('GetSnapshotResponse', GetSnapshotResponse, response),
-          text: () =>
-            [
-              ...(response.snapshot === undefined ? [] : [describe(response.snapshot)]),
-              describeMailboxes(response.mailboxes),
-            ].join('\n\n'),
+          text: () => (response.snapshot === undefined ? '' : describe(response.snapshot)),
+        });
+      }),
+    );
+};
+
+export const defineSnapshotMailboxes: Define = (group, run) => {
+  group
+    .command('mailboxes')
+    .description("show the mailboxes in a snapshot's memory: what a fork of it can fill")
+    .argument('<snapshot>', 'id, name, or beginning of an id')
+    .option('--tokens', 'show their tokens, not only the fingerprints')
+    .action((snapshot: string, { tokens = false }: { readonly tokens?: boolean }) =>
+      run(async (context) => {
+        const { snapshots } = context.client;
+        const response = await context.client.unary<ListMailboxesRequest, ListMailboxesResponse>(
+          snapshots.listMailboxes.bind(snapshots),
+          { snapshot, includeTokens: tokens },
+        );
+        await context.print({
+          json: () => protoJson('ListMailboxesResponse', ListMailboxesResponse, response),
+          text: () => describeMailboxes(response.mailboxes),
         });
       }),
     );

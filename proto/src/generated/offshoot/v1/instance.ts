@@ -32,6 +32,15 @@ export enum MailboxState {
   MAILBOX_STATE_DISPOSED = 4,
 }
 
+/** MailboxArmedBy is whose memory a mailbox is in. */
+export enum MailboxArmedBy {
+  MAILBOX_ARMED_BY_UNSPECIFIED = 0,
+  /** MAILBOX_ARMED_BY_AGENT - The guest agent's, for itself or for guest software that asked it. */
+  MAILBOX_ARMED_BY_AGENT = 1,
+  /** MAILBOX_ARMED_BY_PROGRAM - A program's own. */
+  MAILBOX_ARMED_BY_PROGRAM = 2,
+}
+
 /** Instance is one VM and its directory. */
 export interface Instance {
   /** Identifier, never used again. */
@@ -133,6 +142,14 @@ export interface Mailbox {
     | undefined;
   /** Whether the agent registered it; otherwise it was found by scanning memory. */
   registered: boolean;
+  /** Frames that it consists of, each of 3840 bytes of payload. */
+  segments: number;
+  /** Of these, how many are in memory; a mailbox with fewer than `segments` cannot be filled. */
+  segmentsFound: number;
+  /** Who armed it. */
+  armedBy: MailboxArmedBy;
+  /** Its token; set only by ListMailboxes, where asked for. */
+  token?: string | undefined;
 }
 
 function createBaseInstance(): Instance {
@@ -732,7 +749,18 @@ export const InstanceStorage: MessageFns<InstanceStorage> = {
 };
 
 function createBaseMailbox(): Mailbox {
-  return { name: "", tokenFingerprint: "", state: 0, capacityBytes: 0, generation: undefined, registered: false };
+  return {
+    name: "",
+    tokenFingerprint: "",
+    state: 0,
+    capacityBytes: 0,
+    generation: undefined,
+    registered: false,
+    segments: 0,
+    segmentsFound: 0,
+    armedBy: 0,
+    token: undefined,
+  };
 }
 
 export const Mailbox: MessageFns<Mailbox> = {
@@ -754,6 +782,18 @@ export const Mailbox: MessageFns<Mailbox> = {
     }
     if (message.registered !== false) {
       writer.uint32(48).bool(message.registered);
+    }
+    if (message.segments !== 0) {
+      writer.uint32(56).uint32(message.segments);
+    }
+    if (message.segmentsFound !== 0) {
+      writer.uint32(64).uint32(message.segmentsFound);
+    }
+    if (message.armedBy !== 0) {
+      writer.uint32(72).int32(message.armedBy);
+    }
+    if (message.token !== undefined) {
+      writer.uint32(82).string(message.token);
     }
     return writer;
   },
@@ -819,6 +859,38 @@ export const Mailbox: MessageFns<Mailbox> = {
             message.registered = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.segments = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.segmentsFound = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.armedBy = reader.int32() as any;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -842,6 +914,10 @@ export const Mailbox: MessageFns<Mailbox> = {
     message.capacityBytes = object.capacityBytes ?? 0;
     message.generation = object.generation ?? undefined;
     message.registered = object.registered ?? false;
+    message.segments = object.segments ?? 0;
+    message.segmentsFound = object.segmentsFound ?? 0;
+    message.armedBy = object.armedBy ?? 0;
+    message.token = object.token ?? undefined;
     return message;
   },
 };

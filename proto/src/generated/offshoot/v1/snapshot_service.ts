@@ -71,17 +71,25 @@ export interface CreateSnapshotResponse {
 export interface GetSnapshotRequest {
   /** Id, name, or unambiguous id prefix. */
   snapshot: string;
-  /** Also list its mailboxes. The first such call scans its memory. */
-  includeMailboxes: boolean;
 }
 
 /** GetSnapshotResponse has the snapshot. */
 export interface GetSnapshotResponse {
   /** The snapshot. */
-  snapshot:
-    | Snapshot
-    | undefined;
-  /** Its mailboxes, where asked for. */
+  snapshot: Snapshot | undefined;
+}
+
+/** ListMailboxesRequest names a snapshot. */
+export interface ListMailboxesRequest {
+  /** Id, name, or unambiguous id prefix. */
+  snapshot: string;
+  /** Also give their tokens, to callers that may fork: today that is everybody who can reach the daemon. */
+  includeTokens: boolean;
+}
+
+/** ListMailboxesResponse has the mailboxes. */
+export interface ListMailboxesResponse {
+  /** Sorted by name; none for a snapshot without memory. */
   mailboxes: Mailbox[];
 }
 
@@ -474,16 +482,13 @@ export const CreateSnapshotResponse: MessageFns<CreateSnapshotResponse> = {
 };
 
 function createBaseGetSnapshotRequest(): GetSnapshotRequest {
-  return { snapshot: "", includeMailboxes: false };
+  return { snapshot: "" };
 }
 
 export const GetSnapshotRequest: MessageFns<GetSnapshotRequest> = {
   encode(message: GetSnapshotRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.snapshot !== "") {
       writer.uint32(10).string(message.snapshot);
-    }
-    if (message.includeMailboxes !== false) {
-      writer.uint32(16).bool(message.includeMailboxes);
     }
     return writer;
   },
@@ -509,14 +514,6 @@ export const GetSnapshotRequest: MessageFns<GetSnapshotRequest> = {
             message.snapshot = reader.string();
             continue;
           }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.includeMailboxes = reader.bool();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -535,22 +532,18 @@ export const GetSnapshotRequest: MessageFns<GetSnapshotRequest> = {
   fromPartial(object: DeepPartial<GetSnapshotRequest>): GetSnapshotRequest {
     const message = createBaseGetSnapshotRequest();
     message.snapshot = object.snapshot ?? "";
-    message.includeMailboxes = object.includeMailboxes ?? false;
     return message;
   },
 };
 
 function createBaseGetSnapshotResponse(): GetSnapshotResponse {
-  return { snapshot: undefined, mailboxes: [] };
+  return { snapshot: undefined };
 }
 
 export const GetSnapshotResponse: MessageFns<GetSnapshotResponse> = {
   encode(message: GetSnapshotResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.snapshot !== undefined) {
       Snapshot.encode(message.snapshot, writer.uint32(10).fork()).join();
-    }
-    for (const v of message.mailboxes) {
-      Mailbox.encode(v!, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -576,14 +569,6 @@ export const GetSnapshotResponse: MessageFns<GetSnapshotResponse> = {
             message.snapshot = Snapshot.decode(reader, reader.uint32());
             continue;
           }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.mailboxes.push(Mailbox.decode(reader, reader.uint32()));
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -604,6 +589,127 @@ export const GetSnapshotResponse: MessageFns<GetSnapshotResponse> = {
     message.snapshot = (object.snapshot !== undefined && object.snapshot !== null)
       ? Snapshot.fromPartial(object.snapshot)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseListMailboxesRequest(): ListMailboxesRequest {
+  return { snapshot: "", includeTokens: false };
+}
+
+export const ListMailboxesRequest: MessageFns<ListMailboxesRequest> = {
+  encode(message: ListMailboxesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.snapshot !== "") {
+      writer.uint32(10).string(message.snapshot);
+    }
+    if (message.includeTokens !== false) {
+      writer.uint32(16).bool(message.includeTokens);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListMailboxesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListMailboxesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.snapshot = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.includeTokens = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListMailboxesRequest>): ListMailboxesRequest {
+    return ListMailboxesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListMailboxesRequest>): ListMailboxesRequest {
+    const message = createBaseListMailboxesRequest();
+    message.snapshot = object.snapshot ?? "";
+    message.includeTokens = object.includeTokens ?? false;
+    return message;
+  },
+};
+
+function createBaseListMailboxesResponse(): ListMailboxesResponse {
+  return { mailboxes: [] };
+}
+
+export const ListMailboxesResponse: MessageFns<ListMailboxesResponse> = {
+  encode(message: ListMailboxesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.mailboxes) {
+      Mailbox.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListMailboxesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListMailboxesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mailboxes.push(Mailbox.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListMailboxesResponse>): ListMailboxesResponse {
+    return ListMailboxesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListMailboxesResponse>): ListMailboxesResponse {
+    const message = createBaseListMailboxesResponse();
     message.mailboxes = object.mailboxes?.map((e) => Mailbox.fromPartial(e)) || [];
     return message;
   },
@@ -1667,7 +1773,7 @@ export const SnapshotServiceService = {
       Buffer.from(CreateSnapshotResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateSnapshotResponse => CreateSnapshotResponse.decode(value),
   },
-  /** GetSnapshot returns one snapshot, and on request its mailboxes. */
+  /** GetSnapshot returns one snapshot. */
   getSnapshot: {
     path: "/offshoot.v1.SnapshotService/GetSnapshot" as const,
     requestStream: false as const,
@@ -1712,6 +1818,17 @@ export const SnapshotServiceService = {
       Buffer.from(RestoreSnapshotResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RestoreSnapshotResponse => RestoreSnapshotResponse.decode(value),
   },
+  /** ListMailboxes returns the mailboxes in a snapshot's memory, armed or not: what a fork of it can fill. */
+  listMailboxes: {
+    path: "/offshoot.v1.SnapshotService/ListMailboxes" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListMailboxesRequest): Buffer => Buffer.from(ListMailboxesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListMailboxesRequest => ListMailboxesRequest.decode(value),
+    responseSerialize: (value: ListMailboxesResponse): Buffer =>
+      Buffer.from(ListMailboxesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListMailboxesResponse => ListMailboxesResponse.decode(value),
+  },
   /** ForkSnapshot makes a new instance from a snapshot, with its own identity and mailboxes. */
   forkSnapshot: {
     path: "/offshoot.v1.SnapshotService/ForkSnapshot" as const,
@@ -1751,7 +1868,7 @@ export const SnapshotServiceService = {
 export interface SnapshotServiceServer extends UntypedServiceImplementation {
   /** CreateSnapshot keeps the present moment of an instance, which goes on as it was. */
   createSnapshot: handleUnaryCall<CreateSnapshotRequest, CreateSnapshotResponse>;
-  /** GetSnapshot returns one snapshot, and on request its mailboxes. */
+  /** GetSnapshot returns one snapshot. */
   getSnapshot: handleUnaryCall<GetSnapshotRequest, GetSnapshotResponse>;
   /** ListSnapshots returns snapshots in order of creation. */
   listSnapshots: handleUnaryCall<ListSnapshotsRequest, ListSnapshotsResponse>;
@@ -1759,6 +1876,8 @@ export interface SnapshotServiceServer extends UntypedServiceImplementation {
   deleteSnapshot: handleUnaryCall<DeleteSnapshotRequest, DeleteSnapshotResponse>;
   /** RestoreSnapshot puts the instance it was taken of back to that moment; what that was since then is gone. */
   restoreSnapshot: handleUnaryCall<RestoreSnapshotRequest, RestoreSnapshotResponse>;
+  /** ListMailboxes returns the mailboxes in a snapshot's memory, armed or not: what a fork of it can fill. */
+  listMailboxes: handleUnaryCall<ListMailboxesRequest, ListMailboxesResponse>;
   /** ForkSnapshot makes a new instance from a snapshot, with its own identity and mailboxes. */
   forkSnapshot: handleUnaryCall<ForkSnapshotRequest, ForkSnapshotResponse>;
   /** ForkSnapshots makes many forks of a snapshot, and answers each as it is ready, as ForkInstances does. */
@@ -1784,7 +1903,7 @@ export interface SnapshotServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateSnapshotResponse) => void,
   ): ClientUnaryCall;
-  /** GetSnapshot returns one snapshot, and on request its mailboxes. */
+  /** GetSnapshot returns one snapshot. */
   getSnapshot(
     request: GetSnapshotRequest,
     callback: (error: ServiceError | null, response: GetSnapshotResponse) => void,
@@ -1847,6 +1966,22 @@ export interface SnapshotServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RestoreSnapshotResponse) => void,
+  ): ClientUnaryCall;
+  /** ListMailboxes returns the mailboxes in a snapshot's memory, armed or not: what a fork of it can fill. */
+  listMailboxes(
+    request: ListMailboxesRequest,
+    callback: (error: ServiceError | null, response: ListMailboxesResponse) => void,
+  ): ClientUnaryCall;
+  listMailboxes(
+    request: ListMailboxesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListMailboxesResponse) => void,
+  ): ClientUnaryCall;
+  listMailboxes(
+    request: ListMailboxesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListMailboxesResponse) => void,
   ): ClientUnaryCall;
   /** ForkSnapshot makes a new instance from a snapshot, with its own identity and mailboxes. */
   forkSnapshot(
