@@ -87,7 +87,7 @@ export interface CaptureResult {
 }
 
 /** What forks of a VM that goes on are made from. */
-export interface Snapshot {
+export interface VmSnapshot {
   /** Its memory file does not change any more, whatever the VM does. */
   readonly capture: CaptureResult;
   /** The VM has a new VMM, hence another {@link Vm.process}, which belongs into its record. */
@@ -145,7 +145,7 @@ export interface Vm {
    * the hand-over: see {@link process}.
    * @throws Unreachable with reason `VMM_GONE` when the VM itself was lost
    */
-  snapshot(target: CaptureTarget, options?: CaptureOptions, signal?: AbortSignal): Promise<Snapshot>;
+  snapshot(target: CaptureTarget, options?: CaptureOptions, signal?: AbortSignal): Promise<VmSnapshot>;
   /**
    * Puts an empty layer on top of the disk of a VM that runs or is paused, which does not notice: `file` takes all writes from
    * then on, and what took them so far does not change any more. Absolute path; on the disk's present file, by its header, and

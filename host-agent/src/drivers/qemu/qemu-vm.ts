@@ -13,7 +13,7 @@ import type {
   CaptureTarget,
   GuestMemory,
   MachineSpec,
-  Snapshot,
+  VmSnapshot,
   Vm,
   VmExit,
 } from '../../ports/driver.js';
@@ -81,7 +81,7 @@ export class QemuVm implements Vm {
     return captureVm(this.source, target, { ...options, goOn: false }, signal);
   }
 
-  async snapshot(target: CaptureTarget, options: CaptureOptions = {}, signal?: AbortSignal): Promise<Snapshot> {
+  async snapshot(target: CaptureTarget, options: CaptureOptions = {}, signal?: AbortSignal): Promise<VmSnapshot> {
     const { process, installed, facts, onRebaseStep } = this.parts;
     if (process.privateMemory) {
       const capture = await captureVm(this.source, target, { ...options, goOn: true }, signal);
