@@ -34,6 +34,9 @@ export const SEGMENT_CAPACITY = FRAME_LAYOUT.payload.size;
 /** Segments a mailbox may have; 64 x 3840 bytes = 240 KiB. */
 export const MAX_SEGMENTS = 64;
 
+/** Largest payload of a mailbox, in bytes. */
+export const MAX_PAYLOAD_BYTES = MAX_SEGMENTS * SEGMENT_CAPACITY;
+
 export const FRAME_STATE = { armed: 1, delivered: 2, consumed: 3, disposed: 4 } as const;
 export type FrameState = keyof typeof FRAME_STATE;
 

@@ -109,6 +109,11 @@ export function writeFrameState(page: Buffer, state: FrameState): void {
   page.writeUInt32LE(FRAME_STATE[state], F.state.offset);
 }
 
+/** Leaves zeros where the payload stood. The host's other fields stay: generation and ack are not secret. */
+export function wipePayload(page: Buffer): void {
+  page.fill(0, F.payload.offset, F.payload.offset + F.payload.size);
+}
+
 /** Generation as it stands in the frame: the cheapest look at whether something was delivered. */
 export function readGeneration(page: Buffer): number {
   return page.readUInt32LE(F.generation.offset);
@@ -126,6 +131,7 @@ export type FrameProblem =
   | 'name'
   | 'token'
   | 'segments'
+  | 'nonce'
   | 'state'
   | 'generation'
   | 'length'
