@@ -9,9 +9,12 @@ import { catchUp } from './identity/wall-clock.js';
 import { LocalCalls, type IdentityView } from './local/local-calls.js';
 import { LocalServer } from './local/local-server.js';
 import { log } from './log.js';
-import { AckSender } from './mailbox/ack-sender.js';
+import { AttachedMailboxes } from './mailbox/attached-mailboxes.js';
+import { ChannelAcks } from './mailbox/channel-acks.js';
 import { DeliveryAcks } from './mailbox/delivery-acks.js';
 import { ForkWake } from './mailbox/fork-wake.js';
+import { MailboxRoom } from './mailbox/mailbox-room.js';
+import { UdpAcks } from './mailbox/udp-acks.js';
 import { UserMailboxes } from './mailbox/user-mailboxes.js';
 import { Quiescence } from './quiesce/quiescence.js';
 import type { GuestServiceParts } from './rpc/guest-service.js';
@@ -41,8 +44,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   const changed = (): void => {
     for (const listener of [...listeners]) listener();
   };
-  await using sender = await AckSender.open();
-  const acks = new DeliveryAcks(sender);
+  await using udpAcks = await UdpAcks.open();
+  const channelAcks = new ChannelAcks();
+  const acks = new DeliveryAcks(udpAcks, channelAcks);
   const quiescence = new Quiescence({
     workload: options.workloads,
     hooks: options.hooks.beforeSnapshot,
@@ -57,8 +61,10 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       wake.identityApplied();
     },
   );
-  const users = new UserMailboxes(changed);
-  const wake = new ForkWake(identities, users, changed);
+  const room = new MailboxRoom();
+  const mailboxes = new UserMailboxes(room, changed);
+  const attached = new AttachedMailboxes(room, changed);
+  const wake = new ForkWake(identities, [mailboxes, attached], changed);
   const output = new OutputRing();
   const workload = new Workload(output, options.workloads);
 
@@ -78,6 +84,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     },
     workload,
     output,
+    channelAcks,
     shutdown: () => options.powerOff(() => channel.flushed()),
   };
   // gRPC takes longest to load, so it is loaded when a session speaks.
@@ -101,8 +108,15 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
         });
     },
   });
-  const calls = new LocalCalls(users, acks, options.describe, () => {
-    wake.look();
+  const calls = new LocalCalls({
+    mailboxes,
+    attached,
+    acks,
+    channelAcks,
+    describe: options.describe,
+    look: () => {
+      wake.look();
+    },
   });
   quiescence.takeOver();
   // Before the channel: a workload the host starts at once finds the socket.

@@ -1,22 +1,40 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
+import type { Readable } from 'node:stream';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LocalCalls } from '../local/local-calls.js';
 import { LocalServer } from '../local/local-server.js';
-import { AckSender } from '../mailbox/ack-sender.js';
+import { UdpAcks } from '../mailbox/udp-acks.js';
+import { AttachedMailboxes } from '../mailbox/attached-mailboxes.js';
+import { ChannelAcks } from '../mailbox/channel-acks.js';
 import { DeliveryAcks } from '../mailbox/delivery-acks.js';
 import { FramesOfTest } from '../mailbox/frames-of-test.js';
+import { MailboxRoom } from '../mailbox/mailbox-room.js';
 import { UserMailboxes } from '../mailbox/user-mailboxes.js';
+
+interface RunOptions {
+  readonly socket: string;
+  /** Of what is printed. */
+  readonly encoding: 'utf8' | 'latin1';
+  /** Whether anybody takes what is printed. */
+  readonly reads: boolean;
+}
+
+async function all(stream: Readable): Promise<string> {
+  let text = '';
+  for await (const chunk of stream) text += String(chunk);
+  return text;
+}
 
 describe('the command offshoot-guest', () => {
   let directory: string;
   let frames: FramesOfTest;
-  let sender: AckSender;
+  let sender: UdpAcks;
   let server: LocalServer;
   let mailboxes: UserMailboxes;
 
@@ -31,13 +49,22 @@ describe('the command offshoot-guest', () => {
       logLevel: 'error',
     });
     frames = new FramesOfTest();
-    mailboxes = new UserMailboxes(() => undefined);
-    sender = await AckSender.open();
+    const room = new MailboxRoom();
+    mailboxes = new UserMailboxes(room, () => undefined);
+    sender = await UdpAcks.open();
     const identity = { machineId: 'ab'.repeat(16), mac: '02:00:00:00:00:0a', ipv4: '10.1.2.3', gateway: '10.1.2.1' };
     const describe = () => ({ hostname: "fork'1", ...identity, generation: 3 });
-    const calls = new LocalCalls(mailboxes, new DeliveryAcks(sender), describe, () => {
-      mailboxes.look();
-      mailboxes.release();
+    const channelAcks = new ChannelAcks();
+    const calls = new LocalCalls({
+      mailboxes,
+      attached: new AttachedMailboxes(room, () => undefined),
+      acks: new DeliveryAcks(sender, channelAcks),
+      channelAcks,
+      describe,
+      look: () => {
+        mailboxes.look();
+        mailboxes.release();
+      },
     });
     server = await LocalServer.listen(join(directory, 'guest.sock'), calls);
   });
@@ -48,12 +75,21 @@ describe('the command offshoot-guest', () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  async function run(line: string, socket = 'guest.sock'): Promise<{ code: unknown; stdout: string; stderr: string }> {
+  async function run(
+    line: string,
+    { socket = 'guest.sock', encoding = 'utf8', reads = true }: Partial<RunOptions> = {},
+  ): Promise<{ code: unknown; stdout: string; stderr: string }> {
     const child = spawn(process.execPath, [join(directory, 'offshoot-guest.cjs'), ...line.split(' ')], {
       env: { ...process.env, OFFSHOOT_GUEST_SOCKET: join(directory, socket) },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const [, stdout, stderr] = await Promise.all([once(child, 'close'), text(child.stdout), text(child.stderr)]);
+    if (!reads) child.stdout.destroy();
+    child.stdout.setEncoding(encoding);
+    const [, stdout, stderr] = await Promise.all([
+      once(child, 'close'),
+      reads ? all(child.stdout) : '',
+      all(child.stderr),
+    ]);
     return { code: child.exitCode, stdout, stderr };
   }
 
@@ -63,6 +99,29 @@ describe('the command offshoot-guest', () => {
     expect(await run('mailbox wait task --timeout 5')).toEqual({ code: 0, stdout: '{"n":1}', stderr: '' });
     expect(await run('mailbox ack task --detail ok')).toMatchObject({ code: 0, stdout: '' });
     expect(await run('mailbox dispose task')).toMatchObject({ code: 0, stdout: '' });
+  });
+
+  it('prints a payload of many frames byte for byte', async () => {
+    await run('mailbox arm large --capacity 245760');
+    const payload = randomBytes(245_760);
+    frames.deliver('large', payload, { transport: 'none' }, 'bytes');
+    expect((await run('mailbox wait large --timeout 5', { encoding: 'latin1' })).stdout).toBe(
+      payload.toString('latin1'),
+    );
+    await run('mailbox arm large');
+    const text = 'é'.repeat(122_880);
+    frames.deliver('large', Buffer.from(text));
+    expect((await run('mailbox wait large --timeout 5')).stdout === text).toBe(true);
+    expect(await run('mailbox arm large --capacity 245761')).toMatchObject({ code: 2 });
+  });
+
+  it('says so when nobody reads the payload any more', async () => {
+    await run('mailbox arm unread --capacity 245760');
+    frames.deliver('unread', randomBytes(245_760), { transport: 'none' }, 'bytes');
+    expect(await run('mailbox wait unread --timeout 5', { reads: false })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('EPIPE') as string,
+    });
   });
 
   it('prints who the machine is: as lines for a shell, as JSON, or only its generation', async () => {
@@ -78,7 +137,7 @@ describe('the command offshoot-guest', () => {
       run('mailbox arm'),
       run('mailbox arm offshoot.network'),
       run('mailbox wait quiet --timeout 0'),
-      run('mailbox wait quiet', 'no.sock'),
+      run('mailbox wait quiet', { socket: 'no.sock' }),
       run('mailbox wait nobody'),
     ]);
     expect(results.map(({ code }) => code)).toEqual([2, 2, 3, 4, 5]);

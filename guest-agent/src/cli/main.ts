@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs';
+import { messageOf } from '@offshoot/shared/errors.js';
 import { LOCAL_SOCKET } from '../local/local-protocol.js';
 import { askAgent, type AgentAnswer } from './ask-agent.js';
 import { parseCommandLine, USAGE, type Print } from './command-line.js';
@@ -28,9 +29,20 @@ async function run(argv: readonly string[]): Promise<number> {
   }
   if (command.print !== undefined) writeSync(STDOUT, identityText(answer, command.print));
   if (answer.token !== undefined) writeSync(STDOUT, `${answer.token}\n`);
-  if (answer.text !== undefined) writeSync(STDOUT, answer.text);
-  if (answer.base64 !== undefined) writeSync(STDOUT, Buffer.from(answer.base64, 'base64'));
+  if (answer.text !== undefined) await writeAll(Buffer.from(answer.text, 'utf8'));
+  if (answer.base64 !== undefined) await writeAll(Buffer.from(answer.base64, 'base64'));
   return EXIT.done;
+}
+
+/** A payload is larger than a pipe, and a pipe that somebody made non-blocking takes only some of it at a time. */
+function writeAll(bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.once('error', reject);
+    process.stdout.write(bytes, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }
 
 /** Lines are safe for a shell's `eval`: whatever would need quotes, which only a strange host name has, is an underscore. */
@@ -51,6 +63,12 @@ function identityText(answer: AgentAnswer, print: Print): string {
     .join('');
 }
 
-void run(process.argv.slice(2)).then((code) => {
-  process.exitCode = code;
-});
+run(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    writeSync(STDERR, `offshoot-guest: ${messageOf(error)}\n`); // whoever was to read the payload went away
+    process.exitCode = EXIT.failed;
+  },
+);

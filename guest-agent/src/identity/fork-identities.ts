@@ -1,7 +1,7 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { messageOf } from '@offshoot/shared/errors.js';
-import type { SegmentDelivery } from '@offshoot/shared/mailbox/frame.js';
 import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
+import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { log } from '../log.js';
 import type { DeliveryAcks } from '../mailbox/delivery-acks.js';
 import { Mailbox } from '../mailbox/mailbox.js';
@@ -76,7 +76,7 @@ export class ForkIdentities {
     return this.mailbox.registration();
   }
 
-  private obey(delivery: SegmentDelivery): void {
+  private obey(delivery: Delivery): void {
     try {
       if (delivery.contentType !== 'json') throw new Error('the payload is not JSON');
       const identity = parseForkIdentity(JSON.parse(delivery.payload.toString('utf8')));
@@ -98,12 +98,18 @@ export class ForkIdentities {
         });
     } catch (error) {
       this.refuse(delivery, error);
+    } finally {
+      delivery.payload.fill(0);
     }
   }
 
   private putIntoForce(identity: ForkIdentity, runningMs: () => number): IdentityReport {
     this.inForce = undefined;
-    return applyIdentity(this.parts.identity, identity, runningMs);
+    try {
+      return applyIdentity(this.parts.identity, identity, runningMs);
+    } finally {
+      identity.entropy?.fill(0); // what the kernel's generator was seeded with is nobody else's to know
+    }
   }
 
   /** Undefined when there are none: then nothing has to be waited for. */
@@ -121,14 +127,14 @@ export class ForkIdentities {
     this.applied += 1;
   }
 
-  private answer(delivery: SegmentDelivery, identity: ForkIdentity, report: IdentityReport): void {
+  private answer(delivery: Delivery, identity: ForkIdentity, report: IdentityReport): void {
     this.finish(identity);
     this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'applied');
     this.mailbox.arm();
     this.afterAnswer(identity, report);
   }
 
-  private refuse(delivery: SegmentDelivery, error: unknown): void {
+  private refuse(delivery: Delivery, error: unknown): void {
     log(`${NETWORK_MAILBOX}: ${messageOf(error)}`);
     this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'failed', messageOf(error));
     this.mailbox.arm();

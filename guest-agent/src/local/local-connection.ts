@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import { InvalidInput, OffshootError, messageOf } from '@offshoot/shared/errors.js';
 import type { LocalCalls } from './local-calls.js';
@@ -5,9 +6,11 @@ import { MAX_REQUEST_BYTES, idOf, parseLocalRequest, type LocalAnswer } from './
 
 /** Requests one client may have unanswered; more are refused. */
 const MAX_PENDING = 16;
+/** Bytes of answers a client may leave unread before nothing more is taken from it; one can be 320 KiB. */
+const MAX_UNREAD = 64 * 1024;
 const NEWLINE = 0x0a;
 
-/** One client of the local interface. Requests are served side by side; what it armed stays when it goes. */
+/** One client of the local interface. Requests are served side by side; what it armed stays when it goes, what it attached does not. */
 export class LocalConnection {
   private rest: Buffer = Buffer.alloc(0);
   private pending = 0;
@@ -17,10 +20,12 @@ export class LocalConnection {
     private readonly socket: Socket,
     private readonly calls: LocalCalls,
   ) {
+    setMaxListeners(0, this.gone.signal); // each unanswered request listens: that is no leak
     socket.on('data', (chunk: Buffer) => {
       this.take(chunk);
     });
     socket.on('error', () => undefined); // the client went away; `close` follows
+    socket.on('drain', () => socket.resume());
     socket.once('close', () => {
       this.gone.abort();
     });
@@ -63,7 +68,9 @@ export class LocalConnection {
   }
 
   private answer(answer: LocalAnswer): void {
-    if (!this.socket.destroyed) this.socket.write(`${JSON.stringify(answer)}\n`);
+    if (this.socket.destroyed) return;
+    this.socket.write(`${JSON.stringify(answer)}\n`);
+    if (this.socket.writableLength > MAX_UNREAD) this.socket.pause();
   }
 }
 

@@ -1,40 +1,56 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Unsupported, messageOf } from '@offshoot/shared/errors.js';
-import type { AckStage } from '@offshoot/shared/mailbox/ack-line.js';
-import type { SegmentDelivery } from '@offshoot/shared/mailbox/frame.js';
+import type { Ack, AckStage } from '@offshoot/shared/mailbox/ack-line.js';
+import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { log } from '../log.js';
 import { defaultGateway } from '../network/default-gateway.js';
-import type { AckSender, AckTarget } from './ack-sender.js';
+import type { ChannelAcks } from './channel-acks.js';
+import type { AckTarget, UdpAcks } from './udp-acks.js';
+
+/** What there is to acknowledge. */
+export type Acknowledgeable = Pick<Delivery, 'generation' | 'ack'>;
+
+/**
+ * A host that has not confirmed by then may never hear a datagram (a firewall in the guest, a route of its own): it is told
+ * over the channel, too. In milliseconds; six or seven repeats, of which most forks need one.
+ */
+export const UDP_SILENCE_MS = 1000;
 
 /** Answers for deliveries, on the way each of them names. At most one answer per mailbox is under way. */
 export class DeliveryAcks {
   private readonly underWay = new Map<string, AbortController>();
 
-  constructor(private readonly sender: AckSender) {}
+  constructor(
+    private readonly udp: Pick<UdpAcks, 'send'>,
+    private readonly channel: Pick<ChannelAcks, 'send'>,
+    private readonly udpSilenceMs = UDP_SILENCE_MS,
+  ) {}
 
   /**
    * Sends an acknowledgement; resolves with whether the host confirmed it: false when the delivery asks for none.
    * @throws Unsupported for a transport this agent has not; Timeout; Aborted when a newer one of the mailbox replaces it
    */
-  async send(mailbox: string, delivery: SegmentDelivery, stage: AckStage, detail = ''): Promise<boolean> {
+  async send(mailbox: string, delivery: Acknowledgeable, stage: AckStage, detail = ''): Promise<boolean> {
     this.cancel(mailbox);
     const { transport, nonce } = delivery.ack;
     if (transport === 'none') return false;
-    if (transport !== 'udp')
+    if (transport === 'vsock')
       throw new Unsupported(`acknowledgement by ${transport}`, { reason: 'ACK_TRANSPORT', metadata: { transport } });
-    const target = targetOf(delivery);
+    const ack: Ack = { mailbox, generation: delivery.generation, nonce, stage, detail };
     const stop = new AbortController();
     this.underWay.set(mailbox, stop);
     try {
-      const ack = { mailbox, generation: delivery.generation, nonce, stage, detail };
-      await this.sender.send(ack, target, stop.signal);
+      if (transport === 'channel') await this.channel.send(ack, stop.signal);
+      else await this.overUdp(ack, targetOf(delivery), stop.signal);
       return true;
     } finally {
+      stop.abort();
       if (this.underWay.get(mailbox) === stop) this.underWay.delete(mailbox);
     }
   }
 
   /** {@link send} without anybody waiting for it; the first datagram leaves before this returns. */
-  sendInBackground(mailbox: string, delivery: SegmentDelivery, stage: AckStage, detail = ''): void {
+  sendInBackground(mailbox: string, delivery: Acknowledgeable, stage: AckStage, detail = ''): void {
     this.send(mailbox, delivery, stage, detail).catch((error: unknown) => {
       log(`${mailbox}: ${messageOf(error)}`);
     });
@@ -45,9 +61,16 @@ export class DeliveryAcks {
     this.underWay.get(mailbox)?.abort();
     this.underWay.delete(mailbox);
   }
+
+  /** The way that is confirmed first ends the other, by the signal the caller ends. */
+  private async overUdp(ack: Ack, target: AckTarget, signal: AbortSignal): Promise<void> {
+    const udp = this.udp.send(ack, target, signal);
+    const channel = delay(this.udpSilenceMs, undefined, { signal }).then(() => this.channel.send(ack, signal));
+    await Promise.any([udp, channel]).catch(() => udp);
+  }
 }
 
-function targetOf(delivery: SegmentDelivery): AckTarget {
+function targetOf(delivery: Acknowledgeable): AckTarget {
   const { address, port } = delivery.ack;
   if (address !== '0.0.0.0') return { address, port };
   const gateway = defaultGateway();

@@ -1,6 +1,14 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import type { ForkIdentities } from '../identity/fork-identities.js';
-import type { UserMailboxes } from './user-mailboxes.js';
+
+/** Mailboxes of guest software: the agent's own, or those in programs' memory. */
+export interface HeldMailboxes {
+  /** Finds deliveries and holds them back. Returns whether there were new ones. */
+  look(): boolean;
+  /** Gives out what is held back. */
+  release(): void;
+  registrations(): RegisteredMailbox[];
+}
 
 /**
  * What the agent does when it is woken: looks at every frame at once, the network's first, and gives users' deliveries
@@ -12,8 +20,8 @@ export class ForkWake {
   private looking = false;
 
   constructor(
-    private readonly identities: ForkIdentities,
-    private readonly users: UserMailboxes,
+    private readonly identities: Pick<ForkIdentities, 'appliedCount' | 'look' | 'registration'>,
+    private readonly held: readonly HeldMailboxes[],
     private readonly onChange: () => void,
   ) {}
 
@@ -23,10 +31,11 @@ export class ForkWake {
     this.looking = true;
     const renewed = this.identities.look();
     this.looking = false;
+    let found = false;
+    for (const mailboxes of this.held) if (mailboxes.look()) found = true;
     // Host and network hand-off belong together: a fork with data for its users has an identity on the way, by mailbox
     // now or by call (ReconfigureNetwork) soon.
-    const found = this.users.look();
-    if (found) this.releaseAt = before + 1;
+    if (renewed || found) this.releaseAt = before + 1;
     this.releaseIfApplied();
     if (renewed || found) this.onChange();
     return renewed || found;
@@ -41,10 +50,11 @@ export class ForkWake {
 
   registrations(): RegisteredMailbox[] {
     const own = this.identities.registration();
-    return [...(own === undefined ? [] : [own]), ...this.users.registrations()];
+    return [...(own === undefined ? [] : [own]), ...this.held.flatMap((mailboxes) => mailboxes.registrations())];
   }
 
   private releaseIfApplied(): void {
-    if (this.identities.appliedCount >= this.releaseAt) this.users.release();
+    if (this.identities.appliedCount < this.releaseAt) return;
+    for (const mailboxes of this.held) mailboxes.release();
   }
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { deliveryBytes, generationBytes, readFrameHeader, type AckRoute } from '@offshoot/shared/mailbox/frame.js';
 import { hasFrameMagic } from '@offshoot/shared/mailbox/frame.js';
-import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
+import { SEGMENT_CAPACITY, type ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import { FramePage } from '../os/frame-page.js';
 
 /**
@@ -34,6 +34,15 @@ export class FramesOfTest implements Disposable {
     return [...this.pages].flatMap(({ bytes }) => (hasFrameMagic(bytes) ? [readFrameHeader(bytes).name] : []));
   }
 
+  /** The pages of the live mailbox with this name, in the order of its segments. */
+  pagesOf(name: string): Buffer[] {
+    const placeOf = (page: Buffer): number => readFrameHeader(page).segmentIndex;
+    return [...this.pages]
+      .map(({ bytes }) => bytes)
+      .filter((page) => hasFrameMagic(page) && readFrameHeader(page).name === name)
+      .sort((a, b) => placeOf(a) - placeOf(b));
+  }
+
   /** Returns the nonce of the delivery. */
   deliver(
     name: string,
@@ -41,21 +50,32 @@ export class FramesOfTest implements Disposable {
     ack: Partial<AckRoute> = { transport: 'none' },
     contentType: ContentType = 'json',
   ): bigint {
-    const page = this.page(name);
+    return deliverInto(this.pagesOf(name), payload, ack, contentType);
+  }
+}
+
+/** Writes a delivery into armed frames as the host does, and returns its nonce. */
+export function deliverInto(
+  pages: readonly Buffer[],
+  payload: Buffer,
+  ack: Partial<AckRoute> = { transport: 'none' },
+  contentType: ContentType = 'json',
+): bigint {
+  const nonce = randomBytes(8).readBigUInt64LE();
+  const route: AckRoute = { transport: 'udp', port: 0, address: '127.0.0.1', nonce, ...ack };
+  pages.forEach((page, index) => {
     const header = readFrameHeader(page);
     const generation = header.generation + 1;
-    const nonce = randomBytes(8).readBigUInt64LE();
-    const route: AckRoute = { transport: 'udp', port: 0, address: '127.0.0.1', nonce, ...ack };
     const { offset, bytes } = deliveryBytes(header, {
       generation,
       contentType,
-      payload,
+      payload: payload.subarray(index * SEGMENT_CAPACITY, (index + 1) * SEGMENT_CAPACITY),
       totalLength: payload.length,
       ack: route,
     });
     bytes.copy(page, offset);
     const last = generationBytes(generation);
     last.bytes.copy(page, last.offset);
-    return nonce;
-  }
+  });
+  return nonce;
 }

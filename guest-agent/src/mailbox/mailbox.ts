@@ -1,15 +1,16 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { Corrupt, messageOf } from '@offshoot/shared/errors.js';
-import {
-  armFrame,
-  readDelivery,
-  readFrameHeader,
-  readGeneration,
-  tokenFingerprint,
-  writeFrameState,
-  type SegmentDelivery,
-} from '@offshoot/shared/mailbox/frame.js';
+import { tokenFingerprint } from '@offshoot/shared/mailbox/frame.js';
 import { FRAME_STATE } from '@offshoot/shared/mailbox/frame-layout.js';
+import {
+  armSegments,
+  consumeSegments,
+  isTouched,
+  readSegments,
+  type Delivery,
+  type MailboxMarker,
+  type SegmentPages,
+} from '@offshoot/shared/mailbox/segments.js';
 import { FramePage } from '../os/frame-page.js';
 import { randomBytes } from '../os/kernel-random.js';
 
@@ -17,52 +18,55 @@ import { randomBytes } from '../os/kernel-random.js';
 const TOKEN_BYTES = 16;
 
 /** What {@link Mailbox.look} found: a delivery, or one that is torn. */
-export type Found = { readonly delivery: SegmentDelivery } | { readonly corrupt: Corrupt };
+export type Found = { readonly delivery: Delivery } | { readonly corrupt: Corrupt };
 
-/** One named frame in this VM's memory, from arming to disposal. One segment: 3840 bytes of payload. */
+/** How to arm. */
+export interface Arming {
+  /** The one it has, or a random one, when left out. */
+  readonly token?: string | undefined;
+  /** Frames of 3840 bytes of payload each; as many as it has, or one, when left out. */
+  readonly segments?: number | undefined;
+}
+
+/** One named mailbox in this VM's memory, from arming to disposal. Its frames are pages anywhere in memory. */
 export class Mailbox {
-  private readonly page = FramePage.take();
-  private nonce = 0n;
+  private readonly pages: FramePage[] = [];
+  private bytes: SegmentPages = [];
+  private marker: MailboxMarker;
   private state: 'armed' | 'consumed' = 'armed';
-  private secret = '';
 
   constructor(
     readonly name: string,
-    token?: string,
+    arming: Arming = {},
   ) {
-    this.arm(token);
+    this.marker = { name, token: arming.token ?? randomBytes(TOKEN_BYTES).toString('hex'), nonce: 0n };
+    this.arm(arming);
   }
 
   get token(): string {
-    return this.secret;
+    return this.marker.token;
   }
 
-  /** Arms the frame anew, with a new nonce; without a token it keeps the one it has, or gets a random one. */
-  arm(token?: string): void {
-    this.secret = token ?? (this.secret === '' ? randomBytes(TOKEN_BYTES).toString('hex') : this.secret);
-    this.nonce = randomBytes(8).readBigUInt64LE();
-    armFrame(this.page.bytes, {
-      name: this.name,
-      token: this.secret,
-      segmentIndex: 0,
-      segmentCount: 1,
-      nonce: this.nonce,
-    });
+  /** Arms the frames anew, with a new nonce; what was in them is gone. */
+  arm({ token = this.marker.token, segments = Math.max(1, this.pages.length) }: Arming = {}): void {
+    while (this.pages.length > segments) this.pages.pop()?.giveBack();
+    while (this.pages.length < segments) this.pages.push(FramePage.take());
+    this.bytes = this.pages.map(({ bytes }) => bytes);
+    this.marker = { name: this.name, token, nonce: randomBytes(8).readBigUInt64LE() };
+    armSegments(this.bytes, this.marker);
     this.state = 'armed';
   }
 
-  /** Takes a delivery out of the frame, once; undefined when there is none. Costs one read of memory when there is none. */
+  /**
+   * Takes a delivery out of the frames, once, and leaves nothing of its payload there; undefined when there is none. Costs
+   * one read of memory a frame when there is none. The host writes while this VM stands still, so some frames with and some
+   * without a generation are a delivery that is broken, not one that is under way.
+   */
   look(): Found | undefined {
-    if (this.state !== 'armed' || readGeneration(this.page.bytes) === 0) return undefined;
+    if (this.state !== 'armed' || !isTouched(this.bytes)) return undefined;
     this.state = 'consumed';
     try {
-      const header = readFrameHeader(this.page.bytes);
-      if (header.state !== 'delivered' || header.name !== this.name || header.nonce !== this.nonce)
-        throw new Corrupt('the delivery is not for this frame', { reason: 'MAILBOX_FRAME_CORRUPT' });
-      const delivery = readDelivery(this.page.bytes);
-      if (delivery.totalLength !== delivery.payload.length)
-        throw new Corrupt('the delivery has more than one segment', { reason: 'MAILBOX_FRAME_CORRUPT' });
-      return { delivery };
+      return { delivery: readSegments(this.bytes, this.marker) };
     } catch (error) {
       const corrupt =
         error instanceof Corrupt
@@ -70,25 +74,28 @@ export class Mailbox {
           : new Corrupt(messageOf(error), { reason: 'MAILBOX_FRAME_CORRUPT', cause: error });
       return { corrupt };
     } finally {
-      writeFrameState(this.page.bytes, 'consumed');
+      consumeSegments(this.bytes);
     }
   }
 
-  /** What the host is told of it; undefined when the kernel does not say where the page is. */
+  /** What the host is told of it; undefined when the kernel does not say where the pages are. */
   registration(): RegisteredMailbox | undefined {
-    const address = this.page.physicalAddress();
-    if (address === undefined) return undefined;
+    const segmentAddresses = this.pages
+      .map((page) => page.physicalAddress())
+      .filter((address) => address !== undefined);
+    if (segmentAddresses.length < this.pages.length) return undefined;
     return {
       name: this.name,
-      tokenFingerprint: tokenFingerprint(this.secret),
-      nonce: this.nonce,
-      segmentAddresses: [address],
+      tokenFingerprint: tokenFingerprint(this.marker.token),
+      nonce: this.marker.nonce,
+      segmentAddresses,
       state: FRAME_STATE[this.state],
     };
   }
 
-  /** Wipes the frame. The mailbox must not be used after that. */
+  /** Wipes the frames. The mailbox must not be used after that. */
   dispose(): void {
-    this.page.giveBack();
+    for (const page of this.pages.splice(0)) page.giveBack();
+    this.bytes = [];
   }
 }

@@ -1,12 +1,15 @@
+import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readFrameHeader } from '@offshoot/shared/mailbox/frame.js';
 import { FRAME_LAYOUT } from '@offshoot/shared/mailbox/frame-layout.js';
-import { physicalAddressOf } from '../os/guest-physical.js';
+import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { mapPages } from '../os/libc.js';
+import { PageMap } from '../os/page-map.js';
 import { FramesOfTest } from './frames-of-test.js';
-import { MAX_USER_MAILBOXES, UserMailboxes } from './user-mailboxes.js';
+import { MAX_USER_MAILBOXES, MailboxRoom } from './mailbox-room.js';
+import { UserMailboxes } from './user-mailboxes.js';
 
-const noPhysicalAddresses = physicalAddressOf(mapPages(4096).address) === undefined;
+const noPhysicalAddresses = PageMap.own.physicalAddress(mapPages(4096).address) === undefined;
 
 describe('mailboxes of guest software', () => {
   let frames: FramesOfTest;
@@ -17,7 +20,7 @@ describe('mailboxes of guest software', () => {
   beforeEach(() => {
     frames = new FramesOfTest();
     changes = 0;
-    mailboxes = new UserMailboxes(() => {
+    mailboxes = new UserMailboxes(new MailboxRoom(), () => {
       changes += 1;
     });
   });
@@ -59,6 +62,107 @@ describe('mailboxes of guest software', () => {
     expect((await mailboxes.wait('a', soon())).generation).toBe(1);
     expect(mailboxes.look()).toBe(false);
     expect(readFrameHeader(frames.page('a')).state).toBe('consumed');
+  });
+
+  it('have as many frames as their capacity needs, on pages of their own', () => {
+    mailboxes.arm('large', undefined, 3841);
+    const pages = frames.pagesOf('large');
+    expect(pages.map((page) => readFrameHeader(page))).toMatchObject([
+      { segmentIndex: 0, segmentCount: 2 },
+      { segmentIndex: 1, segmentCount: 2 },
+    ]);
+    expect(pages[0]!.buffer).not.toBe(pages[1]!.buffer);
+    mailboxes.arm('large');
+    expect(frames.pagesOf('large')).toHaveLength(2);
+    mailboxes.arm('large', undefined, 245_760);
+    expect(frames.pagesOf('large')).toHaveLength(64);
+    const all = frames.pagesOf('large');
+    mailboxes.arm('large', undefined, 1);
+    expect(frames.pagesOf('large')).toHaveLength(1);
+    for (const page of all.slice(1)) expect(page.every((byte) => byte === 0)).toBe(true);
+    mailboxes.dispose('large');
+    for (const capacity of [0, -1, 1.5, 245_761])
+      expect(() => mailboxes.arm('large', undefined, capacity)).toThrow(
+        expect.objectContaining({ reason: 'INVALID_FIELD' }),
+      );
+    expect(frames.names()).toEqual([]);
+  });
+
+  it.each([1, 3840, 3841, 200 * 1024, 245_760])('take a delivery of %i bytes out whole', async (length) => {
+    mailboxes.arm('large', undefined, 245_760);
+    const payload = randomBytes(length);
+    frames.deliver('large', payload);
+    mailboxes.look();
+    mailboxes.release();
+    expect((await mailboxes.wait('large', soon())).payload.equals(payload)).toBe(true);
+    mailboxes.dispose('large');
+  });
+
+  it.each<[string, (pages: Buffer[]) => void]>([
+    ['has not come to', (pages) => pages[1]!.writeUInt32LE(0, FRAME_LAYOUT.generation.offset)],
+    ['fills for another delivery', (pages) => pages[1]!.writeUInt32LE(2, FRAME_LAYOUT.generation.offset)],
+    ['alone has come to', (pages) => pages[0]!.writeUInt32LE(0, FRAME_LAYOUT.generation.offset)],
+  ])('never give out a delivery with a frame that the host %s', async (_, damage) => {
+    mailboxes.arm('a', undefined, 5000);
+    frames.deliver('a', Buffer.alloc(5000, 1));
+    damage(frames.pagesOf('a'));
+    mailboxes.look();
+    mailboxes.release();
+    await expect(mailboxes.wait('a', soon())).rejects.toMatchObject({ kind: 'Corrupt' });
+    mailboxes.dispose('a');
+  });
+
+  it('take one delivery after the other, each time they are armed again', async () => {
+    mailboxes.arm('a', 'token', 5000);
+    const nonces = new Set<bigint>();
+    for (const fork of [1, 2, 3, 4]) {
+      const payload = Buffer.from(String(fork).repeat(1000 * fork));
+      nonces.add(readFrameHeader(frames.page('a')).nonce);
+      frames.deliver('a', payload);
+      expect(mailboxes.look()).toBe(true);
+      mailboxes.release();
+      const delivery = await mailboxes.wait('a', soon());
+      expect(delivery.payload.equals(payload)).toBe(true);
+      frames.pagesOf('a').forEach((page) => page.writeUInt32LE(2, FRAME_LAYOUT.state.offset));
+      expect(mailboxes.look()).toBe(false); // not once more, whatever its state says
+      mailboxes.arm('a');
+      await expect(mailboxes.wait('a', AbortSignal.timeout(0))).rejects.toMatchObject({ reason: 'MAILBOX_EMPTY' });
+    }
+    expect(nonces.size).toBe(4);
+  });
+
+  it('leave a payload in memory only for as long as it can be asked for', async () => {
+    mailboxes.arm('a', undefined, 5000);
+    frames.deliver('a', Buffer.alloc(5000, 1));
+    mailboxes.look();
+    mailboxes.release();
+    for (const page of frames.pagesOf('a'))
+      expect(page.subarray(FRAME_LAYOUT.payload.offset).every((byte) => byte === 0)).toBe(true);
+    const kept = (mailboxes.delivered('a') as Delivery).payload;
+    const given = await mailboxes.wait('a', soon());
+    expect(kept.equals(Buffer.alloc(5000, 1))).toBe(true);
+    mailboxes.arm('a');
+    expect(kept.equals(Buffer.alloc(5000))).toBe(true);
+    expect(given.payload.equals(Buffer.alloc(5000, 1))).toBe(true); // the caller's own
+    frames.deliver('a', Buffer.alloc(5000, 2));
+    mailboxes.look();
+    mailboxes.release();
+    const last = (mailboxes.delivered('a') as Delivery).payload;
+    mailboxes.dispose('a');
+    expect(last.equals(Buffer.alloc(5000))).toBe(true);
+  });
+
+  it('have at most 1024 frames together', () => {
+    for (let i = 0; i < 16; i++) mailboxes.arm(`m${String(i)}`, undefined, 245_760);
+    expect(() => mailboxes.arm('one-more')).toThrow(expect.objectContaining({ reason: 'MAILBOX_LIMIT' }));
+    mailboxes.arm('m0'); // again as it is
+    mailboxes.arm('m0', undefined, 63 * 3840);
+    mailboxes.arm('one-more');
+    expect(() => mailboxes.arm('m0', undefined, 245_760)).toThrow(expect.objectContaining({ reason: 'MAILBOX_LIMIT' }));
+    expect(frames.pagesOf('m0')).toHaveLength(63);
+    mailboxes.dispose('one-more');
+    mailboxes.arm('m0', undefined, 245_760);
+    for (let i = 0; i < 16; i++) mailboxes.dispose(`m${String(i)}`);
   });
 
   it('forget a delivery when armed again', async () => {

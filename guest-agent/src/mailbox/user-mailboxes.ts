@@ -1,19 +1,18 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
-import { Capacity, InvalidInput, NotFound, Timeout, type OffshootError } from '@offshoot/shared/errors.js';
-import { checkMailboxName } from '@offshoot/shared/mailbox/ack-line.js';
-import type { SegmentDelivery } from '@offshoot/shared/mailbox/frame.js';
-import { MAX_TOKEN_BYTES, RESERVED_NAME_PREFIX } from '@offshoot/shared/mailbox/frame-layout.js';
+import { InvalidInput, NotFound, Timeout, type OffshootError } from '@offshoot/shared/errors.js';
+import { MAX_TOKEN_BYTES } from '@offshoot/shared/mailbox/frame-layout.js';
+import { segmentsFor, type Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { Mailbox } from './mailbox.js';
-
-/** Mailboxes guest software may hold through the agent: a page of locked memory each. */
-export const MAX_USER_MAILBOXES = 64;
+import { checkUserName, type MailboxRoom } from './mailbox-room.js';
+import { Waiters } from './waiters.js';
 
 interface Slot {
   readonly mailbox: Mailbox;
-  outcome: { readonly delivery: SegmentDelivery } | { readonly error: OffshootError } | undefined;
+  segments: number;
+  outcome: { readonly delivery: Delivery } | { readonly error: OffshootError } | undefined;
   /** Found, but the network of this fork is not in force yet. */
   held: boolean;
-  readonly waiters: Set<() => void>;
+  readonly waiters: Waiters;
 }
 
 /** The mailboxes that guest software holds through the agent. They outlive the client that armed them. */
@@ -21,80 +20,71 @@ export class UserMailboxes {
   private readonly slots = new Map<string, Slot>();
 
   /** @param onChange called after each change of what {@link registrations} gives */
-  constructor(private readonly onChange: () => void) {}
+  constructor(
+    private readonly room: MailboxRoom,
+    private readonly onChange: () => void,
+  ) {}
 
   /**
-   * Arms a mailbox, a known one anew: what was delivered into it before is dropped. Returns its token.
-   * @throws InvalidInput for a malformed or reserved name or token; Capacity
+   * Arms a mailbox, a known one anew: what was delivered into it before is wiped, token and capacity stay unless others are
+   * given. Returns its token.
+   * @param capacityBytes 3840 for a new mailbox when left out
+   * @throws InvalidInput for a malformed or reserved name, a malformed token, a capacity out of range; AlreadyExists; Capacity
    */
-  arm(name: string, token?: string): string {
-    checkUserName(name);
+  arm(name: string, token?: string, capacityBytes?: number): string {
     if (token !== undefined) checkToken(token);
-    const slot = this.slots.get(name);
-    if (slot === undefined) {
-      if (this.slots.size >= MAX_USER_MAILBOXES)
-        throw new Capacity(`${String(MAX_USER_MAILBOXES)} mailboxes are armed; dispose of one first`, {
-          reason: 'MAILBOX_LIMIT',
-        });
-      const mailbox = new Mailbox(name, token);
-      this.slots.set(name, { mailbox, outcome: undefined, held: false, waiters: new Set() });
+    const known = this.slots.get(name);
+    const segments = capacityBytes === undefined ? (known?.segments ?? 1) : segmentsFor('capacityBytes', capacityBytes);
+    this.room.claim(name, this, segments);
+    if (known === undefined) {
+      const mailbox = new Mailbox(name, { token, segments });
+      this.slots.set(name, { mailbox, segments, outcome: undefined, held: false, waiters: new Waiters() });
       this.onChange();
       return mailbox.token;
     }
-    slot.mailbox.arm(token);
-    slot.outcome = undefined;
-    slot.held = false;
+    known.mailbox.arm({ token, segments });
+    known.segments = segments;
+    forget(known);
     this.onChange();
-    return slot.mailbox.token;
+    return known.mailbox.token;
   }
 
   /**
-   * Resolves with what is delivered; at once, and again, when that has happened since the mailbox was armed.
+   * Resolves with what is delivered; at once, and again, when that has happened since the mailbox was armed. The payload is
+   * a copy for the caller, who wipes it.
    * @throws NotFound when it is not armed or disposed of; Corrupt for a torn delivery; Timeout when the signal ends first
    */
-  wait(name: string, signal: AbortSignal): Promise<SegmentDelivery> {
-    return new Promise((resolve, reject) => {
-      const slot = this.slot(name);
-      const settle = (act: () => void): void => {
-        slot.waiters.delete(look);
-        signal.removeEventListener('abort', look);
-        act();
-      };
-      const look = (): void => {
-        const { outcome, held } = slot;
-        if (outcome !== undefined && !held) {
-          settle(() => {
-            if ('error' in outcome) reject(outcome.error);
-            else resolve(outcome.delivery);
-          });
-        } else if (signal.aborted) {
-          settle(() => {
-            reject(new Timeout(`nothing was delivered into ${name} in time`, { reason: 'MAILBOX_EMPTY' }));
-          });
-        }
-      };
-      slot.waiters.add(look);
-      signal.addEventListener('abort', look);
-      look();
-    });
+  async wait(name: string, signal: AbortSignal): Promise<Delivery> {
+    const slot = this.slot(name);
+    return slot.waiters.until(
+      () => {
+        if (slot.outcome === undefined || slot.held) return undefined;
+        if ('error' in slot.outcome) throw slot.outcome.error;
+        const { delivery } = slot.outcome;
+        return { ...delivery, payload: Buffer.from(delivery.payload) };
+      },
+      signal,
+      () => new Timeout(`nothing was delivered into ${name} in time`, { reason: 'MAILBOX_EMPTY' }),
+    );
   }
 
-  /** The delivery {@link wait} gives out now. @throws NotFound when there is none */
-  delivered(name: string): SegmentDelivery {
+  /** What to acknowledge: the delivery {@link wait} gives out now. @throws NotFound when there is none */
+  delivered(name: string): Pick<Delivery, 'generation' | 'ack'> {
     const { outcome, held } = this.slot(name);
     if (outcome === undefined || held || 'error' in outcome)
       throw new NotFound(`nothing was delivered into ${name}`, { reason: 'MAILBOX_EMPTY', metadata: { name } });
     return outcome.delivery;
   }
 
-  /** @throws NotFound when it is not armed */
+  /** Wipes the mailbox and what was delivered into it. @throws NotFound when it is not armed */
   dispose(name: string): void {
     const slot = this.slot(name);
     this.slots.delete(name);
+    this.room.release(name);
     slot.mailbox.dispose();
-    slot.held = false;
+    forget(slot);
     slot.outcome = { error: new NotFound(`mailbox ${name} was disposed of`, { reason: 'MAILBOX_DISPOSED' }) };
-    for (const look of [...slot.waiters]) look();
+    slot.waiters.wake();
     this.onChange();
   }
 
@@ -118,7 +108,7 @@ export class UserMailboxes {
       if (!slot.held) continue;
       released = true;
       slot.held = false;
-      for (const look of [...slot.waiters]) look();
+      slot.waiters.wake();
     }
     if (released) this.onChange();
   }
@@ -136,14 +126,11 @@ export class UserMailboxes {
   }
 }
 
-function checkUserName(name: string): void {
-  checkMailboxName('name', name);
-  if (name.startsWith(RESERVED_NAME_PREFIX))
-    throw InvalidInput.field(
-      'name',
-      `names beginning with ${RESERVED_NAME_PREFIX} are reserved`,
-      'MAILBOX_NAME_RESERVED',
-    );
+/** Leaves nothing of a payload in this process's memory. */
+function forget(slot: Slot): void {
+  if (slot.outcome !== undefined && 'delivery' in slot.outcome) slot.outcome.delivery.payload.fill(0);
+  slot.outcome = undefined;
+  slot.held = false;
 }
 
 function checkToken(token: string): void {

@@ -1,6 +1,6 @@
 import { FRAME_SIZE } from '@offshoot/shared/mailbox/frame-layout.js';
 import { mapPages } from './libc.js';
-import { physicalAddressOf } from './guest-physical.js';
+import { PageMap } from './page-map.js';
 
 /** One page-aligned page of guest memory that stays where it is as well as it can be made to. */
 export class FramePage {
@@ -21,7 +21,7 @@ export class FramePage {
 
   /** Guest-physical address, looked up now: after a fork or compaction it may be another. */
   physicalAddress(): bigint | undefined {
-    return physicalAddressOf(this.address);
+    return PageMap.own.physicalAddress(this.address);
   }
 
   /** Wipes the page, so that no scan finds a dead frame, and gives it back. */

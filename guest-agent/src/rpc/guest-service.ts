@@ -4,12 +4,15 @@ import type { ServerUnaryCall, ServerWritableStream, handleUnaryCall, sendUnaryD
 import type {
   GuestServiceServer,
   RegisteredMailbox,
+  StreamAcksRequest,
+  StreamAcksResponse,
   StreamWorkloadOutputRequest,
   StreamWorkloadOutputResponse,
 } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import { log } from '../log.js';
 import { parseForkIdentity, type ForkIdentity } from '../identity/fork-identity.js';
+import type { AckUnderWay, ChannelAcks } from '../mailbox/channel-acks.js';
 import type { QuiesceRequest } from '../quiesce/quiescence.js';
 import { AGENT_VERSION } from '../version.js';
 import type { OutputRing } from '../workload/output-ring.js';
@@ -27,6 +30,7 @@ export interface GuestServiceParts {
   thaw(hostTimeMs: number): void;
   readonly workload: Pick<Workload, 'start'>;
   readonly output: OutputRing;
+  readonly channelAcks: ChannelAcks;
   /** Powers the machine off once the answer has left. */
   shutdown(): Promise<void>;
 }
@@ -83,6 +87,13 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
     streamWorkloadOutput: (call) => {
       streamOutput(call, parts.output);
     },
+    streamAcks: (call) => {
+      streamAcks(call, parts.channelAcks);
+    },
+    confirmAcks: unary(({ nonces }) => {
+      parts.channelAcks.confirm(nonces);
+      return {};
+    }),
     shutdown: unary(() => {
       void parts.shutdown().catch((error: unknown) => {
         log(`shutdown: ${statusOf(error).details}`);
@@ -116,5 +127,25 @@ function streamOutput(
     pump();
   });
   call.once('cancelled', output.onAppend(pump));
+  pump();
+}
+
+/** Sends each acknowledgement once; those that end before the host takes them are not sent at all. */
+function streamAcks(call: ServerWritableStream<StreamAcksRequest, StreamAcksResponse>, acks: ChannelAcks): void {
+  const sent = new WeakSet<AckUnderWay>();
+  let full = false;
+  const pump = (): void => {
+    for (const ack of acks.underWay) {
+      if (full) return;
+      if (sent.has(ack)) continue;
+      sent.add(ack);
+      full = !call.write({ line: ack.line });
+    }
+  };
+  call.on('drain', () => {
+    full = false;
+    pump();
+  });
+  call.once('cancelled', acks.onNew(pump));
   pump();
 }

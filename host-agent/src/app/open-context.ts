@@ -10,10 +10,10 @@ import { UnderWay } from './under-way.js';
 
 /** What operations share, around the adapters. {@link closeContext} ends it. */
 export function openContext(dependencies: Dependencies): Context {
-  const { guestLinks, logger, paths } = dependencies;
+  const { guestLinks, acks, logger, paths } = dependencies;
   return {
     ...dependencies,
-    running: new RunningInstances(guestLinks, logger, (id, exit) => recordExit(dependencies, id, exit)),
+    running: new RunningInstances(guestLinks, acks, logger, (id, exit) => recordExit(dependencies, id, exit)),
     locks: new Locks(),
     mailboxIndexes: new MailboxIndexes(paths, logger),
     memory: new MemoryBudget(dependencies.limits.memoryReserveBytes),

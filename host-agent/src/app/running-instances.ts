@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { InstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import type { InstancePaths } from '../paths.js';
+import type { AckListener } from '../ports/ack-listener.js';
 import type { Vm, VmExit } from '../ports/driver.js';
 import type { GuestLink, GuestLinkFactory } from '../ports/guest-link.js';
 import { WorkloadLog } from './workload-log.js';
@@ -20,6 +21,7 @@ export class RunningInstances {
 
   constructor(
     private readonly links: GuestLinkFactory,
+    private readonly acks: Pick<AckListener, 'hear'>,
     private readonly logger: Logger,
     /** A VMM ended without being told to. */
     private readonly onExit: (id: InstanceId, exit: VmExit) => Promise<void>,
@@ -53,6 +55,7 @@ export class RunningInstances {
           onWorkloadOutput: (offset, data) => {
             log.append(offset, data);
           },
+          onAck: (line) => this.acks.hear(instance.id, line),
         },
         signal,
       );

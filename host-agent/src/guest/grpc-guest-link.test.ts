@@ -12,6 +12,8 @@ import {
   type RegisterMailboxRequest,
   type RegisterMailboxResponse,
   type RegisteredMailbox,
+  type StreamAcksRequest,
+  type StreamAcksResponse,
   type StreamWorkloadOutputRequest,
   type StreamWorkloadOutputResponse,
 } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
@@ -46,6 +48,10 @@ class Guest {
   readonly output: string[] = [];
   readonly registrations = new Set<ServerWritableStream<RegisterMailboxRequest, RegisterMailboxResponse>>();
   readonly outputs = new Set<ServerWritableStream<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>>();
+  readonly acks = new Set<ServerWritableStream<StreamAcksRequest, StreamAcksResponse>>();
+  readonly confirmed: bigint[][] = [];
+  /** As an agent from before acks went over the channel. */
+  sendsAcksByUdpAlone = false;
   readonly calls: string[] = [];
   identity: ReconfigureNetworkRequest | undefined;
   outputEnd = 0n;
@@ -91,6 +97,17 @@ class Guest {
       streamWorkloadOutput: (call) => {
         this.outputs.add(call);
         this.calls.push(`output from ${String(call.request.fromOffset)}`);
+      },
+      streamAcks: (call) => {
+        if (this.sendsAcksByUdpAlone) call.emit('error', { code: status.UNIMPLEMENTED, details: 'no such method' });
+        else this.acks.add(call);
+        this.server.emit('acks');
+      },
+      confirmAcks: (call, callback) => {
+        this.confirmed.push(call.request.nonces);
+        this.server.emit('confirmed', () => {
+          callback(null, {});
+        });
       },
       shutdown: (_, callback) => {
         callback(null, {});
@@ -151,6 +168,7 @@ describe('the link to a guest', () => {
   let link: GuestLink | undefined;
   let output: [number, string][];
   let mailboxChanges: string[][];
+  let acks: string[];
   let heard: () => void;
   let alive: boolean;
 
@@ -183,6 +201,11 @@ describe('the link to a guest', () => {
           output.push([offset, data.toString()]);
           heard();
         },
+        onAck: (line) => {
+          acks.push(line.toString());
+          heard();
+          return /^ack [0-9]+$/.test(acks.at(-1)!) ? BigInt(acks.at(-1)!.slice(4)) : undefined;
+        },
       },
     );
     return link;
@@ -193,7 +216,7 @@ describe('the link to a guest', () => {
     guest = new Guest(join(directory, 'guest.sock'));
     guest.server.listen(guest.path);
     await once(guest.server, 'listening');
-    [output, mailboxChanges, alive] = [[], [], true];
+    [output, mailboxChanges, acks, alive] = [[], [], [], true];
     heard = () => undefined;
   });
 
@@ -249,6 +272,69 @@ describe('the link to a guest', () => {
     await sync;
     expect(guest.syncs.length).toBe(before + 1);
     expect(new Set(guest.syncs).size).toBe(guest.syncs.length);
+  });
+
+  it('hands on what the guest says to be acks, and confirms those that count', async () => {
+    const standing = once(guest.server, 'acks');
+    await open();
+    await standing;
+    const confirmed = once(guest.server, 'confirmed');
+    for (const call of guest.acks) for (const line of ['nonsense', 'ack 7']) call.write({ line: Buffer.from(line) });
+    await confirmed;
+    expect([acks, guest.confirmed]).toEqual([['nonsense', 'ack 7'], [[7n]]]);
+  });
+
+  it('confirms a flood of acks in one call at a time, each nonce once', async () => {
+    const standing = once(guest.server, 'acks');
+    await open();
+    await standing;
+    const first = once(guest.server, 'confirmed');
+    const [call] = guest.acks;
+    call!.write({ line: Buffer.from('ack 1') });
+    const [answer] = (await first) as [() => void];
+    const lines = Array.from({ length: 10_000 }, (_, i) => (i % 2 === 0 ? `ack ${String(i % 20)}` : 'noise'));
+    for (const line of lines) call!.write({ line: Buffer.from(line) });
+    await until(() => acks.length === 10_001);
+    expect(guest.confirmed).toEqual([[1n]]);
+    const second = once(guest.server, 'confirmed');
+    answer();
+    await second;
+    expect(guest.confirmed[1]).toEqual([0n, 2n, 4n, 6n, 8n, 10n, 12n, 14n, 16n, 18n]);
+  });
+
+  it('asks for acks anew in the next session', async () => {
+    let standing = once(guest.server, 'acks');
+    const opened = await open();
+    await standing;
+    standing = once(guest.server, 'acks');
+    opened.wake();
+    await standing;
+    [...guest.acks].at(-1)!.write({ line: Buffer.from('ack 7') });
+    await once(guest.server, 'confirmed');
+    expect(acks).toEqual(['ack 7']);
+  });
+
+  it('gives a session up in which the acks are too large to be any', async () => {
+    const standing = once(guest.server, 'acks');
+    const opened = await open();
+    await standing;
+    await opened.hello(soon());
+    const next = once(guest.server, 'acks');
+    for (const call of guest.acks) call.write({ line: Buffer.alloc(256 * 1024) });
+    await next;
+    expect(acks).toEqual([]);
+  });
+
+  it('goes on with an agent that sends its acks by UDP alone', async () => {
+    guest.sendsAcksByUdpAlone = true;
+    const refused = once(guest.server, 'acks');
+    const opened = await open();
+    await refused;
+    await until(() => guest.outputs.size === 1);
+    for (const call of guest.outputs) call.write({ offset: 0n, data: Buffer.from('hello') });
+    await until(() => output.length === 1);
+    await opened.thaw(soon());
+    expect([guest.syncs.length, guest.outputs.size]).toEqual([1, 1]);
   });
 
   it('makes a guest quiet, and waits until all that its workload said is here', async () => {

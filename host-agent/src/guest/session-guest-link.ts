@@ -1,6 +1,13 @@
 import { GuestServiceService as Guest } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import type { SessionStream } from '@offshoot/shared/channel/session-stream.js';
-import { InvalidInput, Timeout, Unreachable, messageOf, type OffshootError } from '@offshoot/shared/errors.js';
+import {
+  InvalidInput,
+  Timeout,
+  Unreachable,
+  Unsupported,
+  messageOf,
+  type OffshootError,
+} from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import type { AgentInfo, RegisteredMailbox } from '../domain/instance.js';
 import type {
@@ -11,6 +18,7 @@ import type {
   QuiesceOptions,
   WorkloadSpec,
 } from '../ports/guest-link.js';
+import { AckConfirmations } from './ack-confirmations.js';
 import { parseHello, parseMailboxes, parseOutputOffset } from './guest-answers.js';
 import { GuestRpc } from './guest-rpc.js';
 import type { SessionChannel, SessionChannelEvents } from './session-channel.js';
@@ -201,12 +209,27 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
         this.changed();
       },
     );
+    const acks = this.takeAcks(rpc, over.signal);
     try {
-      await Promise.race([registrations, output, rpc.closed]);
+      await Promise.race([registrations, output, acks, rpc.closed]);
       throw new Unreachable('the agent ended a standing call', { reason: 'GUEST_CALL_CUT' });
     } finally {
       over.abort();
-      await Promise.allSettled([registrations, output]);
+      await Promise.allSettled([registrations, output, acks]);
+    }
+  }
+
+  /** An agent from before this call sends its acks by UDP alone: then there is nothing to take for as long as the session is. */
+  private async takeAcks(rpc: GuestRpc, signal: AbortSignal): Promise<void> {
+    const confirmations = new AckConfirmations((nonces) => rpc.unary(Guest.confirmAcks, { nonces }, signal));
+    try {
+      await rpc.stream(Guest.streamAcks, {}, signal, ({ line }) => {
+        const nonce = this.current === rpc ? this.events.onAck(line) : undefined;
+        if (nonce !== undefined) confirmations.add(nonce);
+      });
+    } catch (error) {
+      if (!(error instanceof Unsupported)) throw error;
+      await rpc.closed;
     }
   }
 

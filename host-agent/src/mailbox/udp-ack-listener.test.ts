@@ -4,10 +4,18 @@ import { Writable } from 'node:stream';
 import { formatAck, formatAckOk, type Ack } from '@offshoot/shared/mailbox/ack-line.js';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { mintInstanceId } from '../domain/ids.js';
 import type { AckExpectation, AckListener } from '../ports/ack-listener.js';
 import { openUdpAckListener } from './udp-ack-listener.js';
 
-const expectation: AckExpectation = { mailbox: 'task', generation: 1, nonce: 0xabcn, fromAddress: '127.0.0.1' };
+const fork = mintInstanceId();
+const expectation: AckExpectation = {
+  mailbox: 'task',
+  generation: 1,
+  nonce: 0xabcn,
+  instance: fork,
+  fromAddress: '127.0.0.1',
+};
 const applied: Ack = { mailbox: 'task', generation: 1, nonce: 0xabcn, stage: 'applied', detail: '' };
 /** For waits that must end by something else than their signal. */
 const never = new AbortController().signal;
@@ -80,7 +88,7 @@ class TestGuest implements AsyncDisposable {
 /** Returns once everything sent before was handled: one socket's datagrams stay in order on loopback. */
 async function handled(guest: TestGuest, acks: AckListener, fromAddress = '127.0.0.1'): Promise<void> {
   const probe = { mailbox: 'probe', generation: 1, nonce: 0xfeedn };
-  using pending = acks.expect({ ...probe, fromAddress });
+  using pending = acks.expect({ ...probe, instance: fork, fromAddress });
   const answers = await guest.ask(formatAck({ ...probe, stage: 'applied', detail: '' }));
   await pending.wait(never);
   expect(answers).toEqual([formatAckOk(0xfeedn)]); // nothing before it was answered
@@ -185,9 +193,56 @@ describe('UDP ack listener', () => {
   it('takes an ack from any address where the hypervisor hides the guest', async () => {
     await using listener = await TestListener.open();
     await using guest = await TestGuest.at('127.0.0.2', listener.acks.port);
-    using pending = listener.acks.expect({ mailbox: 'task', generation: 1, nonce: 0xabcn });
+    using pending = listener.acks.expect({ mailbox: 'task', generation: 1, nonce: 0xabcn, instance: fork });
     await guest.ask(formatAck(applied));
     expect(await pending.wait(never)).toEqual(applied);
+  });
+
+  it('hands an ack that came over the channel of its fork to the one who waits, and says what to confirm', async () => {
+    await using listener = await TestListener.open();
+    using pending = listener.acks.expect(expectation);
+    const waiting = pending.wait(never);
+    expect(listener.acks.hear(fork, Buffer.from(formatAck({ ...applied, stage: 'received' })))).toBe(0xabcn);
+    expect(listener.acks.hear(fork, Buffer.from(formatAck(applied)))).toBe(0xabcn);
+    expect(await waiting).toEqual(applied);
+    expect(listener.acks.rejects.size).toBe(0);
+  });
+
+  it('takes the first final word of a guest that answers both ways, and confirms both', async () => {
+    await using listener = await TestListener.open();
+    await using guest = await TestGuest.at('127.0.0.1', listener.acks.port);
+    using pending = listener.acks.expect(expectation);
+    listener.acks.hear(fork, Buffer.from(formatAck(applied)));
+    expect(await guest.ask(formatAck({ ...applied, stage: 'failed' }))).toEqual([formatAckOk(0xabcn)]);
+    expect(await pending.wait(never)).toEqual(applied);
+    pending[Symbol.dispose]();
+    expect(listener.acks.hear(fork, Buffer.from(formatAck(applied)))).toBe(0xabcn);
+  });
+
+  it("drops the right ack from a neighbour's channel, whatever the network tells of addresses", async () => {
+    await using listener = await TestListener.open();
+    using pending = listener.acks.expect({ mailbox: 'task', generation: 1, nonce: 0xabcn, instance: fork });
+    expect(listener.acks.hear(mintInstanceId(), Buffer.from(formatAck(applied)))).toBeUndefined();
+    expect(listener.acks.rejects).toEqual(new Map([['wrong-source', 1]]));
+    await expect(pending.wait(AbortSignal.abort())).rejects.toMatchObject({ kind: 'Timeout' });
+  });
+
+  it.each<[string, string, Buffer]>([
+    ['a repeated key', 'repeated-key', Buffer.from(`${formatAck(applied)} v=1`)],
+    ['an unknown key', 'unknown-key', Buffer.from(`${formatAck(applied)} fork=1`)],
+    ['an over-long key', 'too-long', Buffer.from(`${formatAck(applied)} ${'k'.repeat(1200)}=1`)],
+    ['a carriage return and a line break', 'not-ascii', Buffer.from(`${formatAck(applied)}\r\n`)],
+    ['a NUL', 'not-ascii', Buffer.from(`${formatAck(applied)}\0`)],
+    ['something beyond ASCII', 'not-ascii', Buffer.from(`${formatAck(applied)} detail=é`)],
+    ['nothing', 'malformed', Buffer.alloc(0)],
+    ['as much as a message can have', 'too-long', Buffer.alloc(256 * 1024, 'a')],
+    ['a nonce nobody expects', 'unknown-nonce', Buffer.from(formatAck({ ...applied, nonce: 1n }))],
+  ])('drops %s from the channel, counted as %s', async (_what, reason, line) => {
+    await using listener = await TestListener.open();
+    using pending = listener.acks.expect(expectation);
+    expect(listener.acks.hear(fork, line)).toBeUndefined();
+    expect(listener.acks.rejects).toEqual(new Map([[reason, 1]]));
+    await expect(pending.wait(AbortSignal.abort())).rejects.toMatchObject({ kind: 'Timeout' });
   });
 
   it('tells many waiting forks apart by their nonce', async () => {

@@ -1,17 +1,12 @@
 import type { RemoteInfo } from 'node:dgram';
 import { Conflict, InvalidState, errnoOf, messageOf } from '@offshoot/shared/errors.js';
-import { formatAckOk, parseAck, type Ack, type AckReject } from '@offshoot/shared/mailbox/ack-line.js';
+import { formatAckOk } from '@offshoot/shared/mailbox/ack-line.js';
 import { DgramAsPromised, type SocketAsPromised } from 'dgram-as-promised';
 import type { Logger } from 'pino';
+import type { InstanceId } from '../domain/ids.js';
 import type { AckExpectation, AckListener, PendingAck } from '../ports/ack-listener.js';
-import { ExpectedAck, listenerClosed } from './pending-ack.js';
+import { ExpectedAcks } from './expected-acks.js';
 import { RejectCounter } from './reject-counter.js';
-
-/** Why a well-formed ack is not the one that is waited for. */
-type Mismatch = 'unknown-nonce' | 'wrong-source' | 'wrong-mailbox' | 'wrong-generation';
-
-/** Finished deliveries whose guests may still repeat because an answer was lost; the oldest is forgotten first. */
-const REMEMBERED = 4096;
 
 /** Answers handed to the kernel and not yet sent. Beyond it they are left out: the guest repeats. */
 const MAX_ANSWERS_IN_FLIGHT = 256;
@@ -53,9 +48,8 @@ export async function openUdpAckListener(options: {
 
 class UdpAckListener implements AckListener {
   port = 0;
-  private readonly expected = new Map<bigint, ExpectedAck>();
-  private readonly finished = new Map<bigint, AckExpectation>();
   private readonly rejectCounter: RejectCounter;
+  private readonly acks: ExpectedAcks;
   private answersInFlight = 0;
   private closing: Promise<void> | undefined;
 
@@ -63,7 +57,8 @@ class UdpAckListener implements AckListener {
     private readonly socket: SocketAsPromised,
     private readonly logger: Logger,
   ) {
-    this.rejectCounter = new RejectCounter(logger, 'a datagram that is no expected ack');
+    this.rejectCounter = new RejectCounter(logger, 'what is no expected ack');
+    this.acks = new ExpectedAcks(this.rejectCounter);
   }
 
   get rejects(): ReadonlyMap<string, number> {
@@ -71,54 +66,22 @@ class UdpAckListener implements AckListener {
   }
 
   expect(expectation: AckExpectation): PendingAck {
-    if (this.closing !== undefined) throw listenerClosed();
-    const { nonce, mailbox } = expectation;
-    if (this.expected.has(nonce))
-      throw new Conflict(`an ack for mailbox ${mailbox} with this nonce is waited for already`, {
-        reason: 'ACK_NONCE_TAKEN',
-      });
-    const pending = new ExpectedAck(expectation, (self) => {
-      this.finish(self);
-    });
-    this.expected.set(nonce, pending);
-    return pending;
+    return this.acks.expect(expectation);
+  }
+
+  hear(instance: InstanceId, line: Buffer): bigint | undefined {
+    return this.acks.take(line, { by: 'channel', instance });
   }
 
   receive(datagram: Buffer, from: RemoteInfo): void {
-    const parse = parseAck(datagram);
-    if (!parse.ok) {
-      this.reject(parse.reject);
-      return;
-    }
-    const { ack } = parse;
-    const pending = this.expected.get(ack.nonce);
-    const mismatch = mismatchOf(ack, from.address, pending?.expectation ?? this.finished.get(ack.nonce));
-    if (mismatch !== undefined) {
-      this.reject(mismatch);
-      return;
-    }
-    pending?.take(ack);
-    this.answer(ack.nonce, from);
+    const nonce = this.acks.take(datagram, { by: 'udp', address: from.address });
+    if (nonce !== undefined) this.answer(nonce, from);
   }
 
   close(): Promise<void> {
     this.closing ??= this.socket.close();
-    for (const pending of this.expected.values()) pending.listenerClosed();
-    this.expected.clear();
+    this.acks.close();
     return this.closing;
-  }
-
-  private finish(pending: ExpectedAck): void {
-    const { nonce } = pending.expectation;
-    if (this.expected.get(nonce) !== pending) return; // disposed of before
-    this.expected.delete(nonce);
-    this.finished.set(nonce, pending.expectation);
-    const [oldest] = this.finished.keys();
-    if (this.finished.size > REMEMBERED && oldest !== undefined) this.finished.delete(oldest);
-  }
-
-  private reject(reason: AckReject | Mismatch): void {
-    this.rejectCounter.count(reason);
   }
 
   /** Every valid ack is answered, repeats too: the guest goes on until it hears. */
@@ -134,13 +97,4 @@ class UdpAckListener implements AckListener {
         this.answersInFlight--;
       });
   }
-}
-
-function mismatchOf(ack: Ack, source: string, expected: AckExpectation | undefined): Mismatch | undefined {
-  if (expected === undefined) return 'unknown-nonce';
-  // First of all: a neighbour learns nothing from how far it got.
-  if (expected.fromAddress !== undefined && expected.fromAddress !== source) return 'wrong-source';
-  if (ack.mailbox !== expected.mailbox) return 'wrong-mailbox';
-  if (ack.generation !== expected.generation) return 'wrong-generation';
-  return undefined;
 }

@@ -1,4 +1,5 @@
 import type { Ack } from '@offshoot/shared/mailbox/ack-line.js';
+import type { InstanceId } from '../domain/ids.js';
 
 /** What must be true of an acknowledgement for it to count. */
 export interface AckExpectation {
@@ -6,6 +7,8 @@ export interface AckExpectation {
   readonly generation: number;
   /** Nonce of the delivery. */
   readonly nonce: bigint;
+  /** The fork that was delivered to. Over a channel only its own counts. */
+  readonly instance: InstanceId;
   /** Only datagrams from this address count; undefined where the hypervisor hides the guest's. */
   readonly fromAddress?: string;
 }
@@ -18,12 +21,17 @@ export interface PendingAck extends Disposable {
   wait(signal: AbortSignal): Promise<Ack>;
 }
 
-/** The one socket on which acknowledgements of all forks arrive, told apart by their nonce. */
+/**
+ * Where acknowledgements of all forks arrive, told apart by their nonce: on one UDP socket, and over each fork's channel.
+ * Whichever way a delivery asks for, either is taken.
+ */
 export interface AckListener {
   readonly port: number;
   /** Registers before the guest runs, so that no ack comes too early. Dispose of it on every path. */
   expect(expectation: AckExpectation): PendingAck;
-  /** Datagrams dropped so far, by reason. */
+  /** Takes a line that came over an instance's channel. Returns the nonce that the guest is to be told of, if it counts. */
+  hear(instance: InstanceId, line: Buffer): bigint | undefined;
+  /** Datagrams and lines dropped so far, by reason. */
   readonly rejects: ReadonlyMap<string, number>;
   close(): Promise<void>;
 }

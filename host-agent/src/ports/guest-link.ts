@@ -43,6 +43,8 @@ export interface GuestEvents {
   onMailboxes(mailboxes: readonly RegisteredMailbox[]): void;
   /** Output of the workload, in order; `offset` counts from its first byte. */
   onWorkloadOutput(offset: number, data: Buffer): void;
+  /** What the agent says to be an acknowledgement, once in each session until it is confirmed. Returns the nonce to confirm. */
+  onAck(line: Buffer): bigint | undefined;
 }
 
 /**

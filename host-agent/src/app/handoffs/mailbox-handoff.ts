@@ -46,7 +46,7 @@ export class MailboxHandoff implements ResumeHandoff {
       memory,
       this.planned.map((planned) => ({ planned, ack })),
     );
-    const from = network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {};
+    const from = { instance: fork.id, ...(network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {}) };
     this.awaited = this.commands.flatMap((command, i) => {
       const expected = delivered[i];
       return expected === undefined ? [] : [{ command, pending: acks.expect({ ...expected, ...from }) }];

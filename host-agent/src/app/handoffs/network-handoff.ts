@@ -56,7 +56,8 @@ export class NetworkHandoff implements ResumeHandoff {
       { planned: { ...this.planned, payload }, ack: { address: gateway, port: acks.port } },
     ]);
     if (delivered === undefined) return;
-    this.pending = acks.expect({ ...delivered, ...(network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {}) });
+    const from = { instance: fork.id, ...(network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {}) };
+    this.pending = acks.expect({ ...delivered, ...from });
   }
 
   async afterResume({ link, resumedAt }: ResumedFork, signal: AbortSignal): Promise<void> {

@@ -177,6 +177,26 @@ export interface ThawRequest {
 export interface ThawResponse {
 }
 
+/** StreamAcksRequest has no fields. */
+export interface StreamAcksRequest {
+}
+
+/** StreamAcksResponse is one acknowledgement. */
+export interface StreamAcksResponse {
+  /** The line as it would go over UDP, "offshoot-ack v=1 mailbox=...", at most 1200 bytes. */
+  line: Buffer;
+}
+
+/** ConfirmAcksRequest names deliveries. */
+export interface ConfirmAcksRequest {
+  /** Nonces of the deliveries whose acknowledgements were heard. */
+  nonces: bigint[];
+}
+
+/** ConfirmAcksResponse has no fields. */
+export interface ConfirmAcksResponse {
+}
+
 /** ShutdownRequest has no fields. */
 export interface ShutdownRequest {
 }
@@ -1401,6 +1421,219 @@ export const ThawResponse: MessageFns<ThawResponse> = {
   },
 };
 
+function createBaseStreamAcksRequest(): StreamAcksRequest {
+  return {};
+}
+
+export const StreamAcksRequest: MessageFns<StreamAcksRequest> = {
+  encode(_: StreamAcksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamAcksRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamAcksRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamAcksRequest>): StreamAcksRequest {
+    return StreamAcksRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<StreamAcksRequest>): StreamAcksRequest {
+    const message = createBaseStreamAcksRequest();
+    return message;
+  },
+};
+
+function createBaseStreamAcksResponse(): StreamAcksResponse {
+  return { line: Buffer.alloc(0) };
+}
+
+export const StreamAcksResponse: MessageFns<StreamAcksResponse> = {
+  encode(message: StreamAcksResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.line.length !== 0) {
+      writer.uint32(10).bytes(message.line);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamAcksResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamAcksResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.line = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamAcksResponse>): StreamAcksResponse {
+    return StreamAcksResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamAcksResponse>): StreamAcksResponse {
+    const message = createBaseStreamAcksResponse();
+    message.line = object.line ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseConfirmAcksRequest(): ConfirmAcksRequest {
+  return { nonces: [] };
+}
+
+export const ConfirmAcksRequest: MessageFns<ConfirmAcksRequest> = {
+  encode(message: ConfirmAcksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nonces.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.nonces) {
+        if (BigInt.asUintN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field nonces of type fixed64 is too large");
+        }
+        writer.fixed64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmAcksRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmAcksRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 9) {
+              message.nonces.push(reader.fixed64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.nonces.push(reader.fixed64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ConfirmAcksRequest>): ConfirmAcksRequest {
+    return ConfirmAcksRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmAcksRequest>): ConfirmAcksRequest {
+    const message = createBaseConfirmAcksRequest();
+    message.nonces = object.nonces?.map((e) => BigInt(e)) || [];
+    return message;
+  },
+};
+
+function createBaseConfirmAcksResponse(): ConfirmAcksResponse {
+  return {};
+}
+
+export const ConfirmAcksResponse: MessageFns<ConfirmAcksResponse> = {
+  encode(_: ConfirmAcksResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmAcksResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmAcksResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ConfirmAcksResponse>): ConfirmAcksResponse {
+    return ConfirmAcksResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ConfirmAcksResponse>): ConfirmAcksResponse {
+    const message = createBaseConfirmAcksResponse();
+    return message;
+  },
+};
+
 function createBaseShutdownRequest(): ShutdownRequest {
   return {};
 }
@@ -1579,6 +1812,30 @@ export const GuestServiceService = {
     responseSerialize: (value: ThawResponse): Buffer => Buffer.from(ThawResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ThawResponse => ThawResponse.decode(value),
   },
+  /**
+   * StreamAcks is the host's standing order for acknowledgements over this channel: the agent sends those that are not
+   * confirmed, then each further one, for as long as the call stands. In the next session it sends again what was not
+   * confirmed until then.
+   */
+  streamAcks: {
+    path: "/offshoot.guest.v1.GuestService/StreamAcks" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: StreamAcksRequest): Buffer => Buffer.from(StreamAcksRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StreamAcksRequest => StreamAcksRequest.decode(value),
+    responseSerialize: (value: StreamAcksResponse): Buffer => Buffer.from(StreamAcksResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StreamAcksResponse => StreamAcksResponse.decode(value),
+  },
+  /** ConfirmAcks says which acknowledgements the host has heard, over this channel or before. */
+  confirmAcks: {
+    path: "/offshoot.guest.v1.GuestService/ConfirmAcks" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ConfirmAcksRequest): Buffer => Buffer.from(ConfirmAcksRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ConfirmAcksRequest => ConfirmAcksRequest.decode(value),
+    responseSerialize: (value: ConfirmAcksResponse): Buffer => Buffer.from(ConfirmAcksResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ConfirmAcksResponse => ConfirmAcksResponse.decode(value),
+  },
   /** Shutdown syncs the disks and powers the machine off. */
   shutdown: {
     path: "/offshoot.guest.v1.GuestService/Shutdown" as const,
@@ -1615,6 +1872,14 @@ export interface GuestServiceServer extends UntypedServiceImplementation {
   quiesce: handleUnaryCall<QuiesceRequest, QuiesceResponse>;
   /** Thaw lets the workload run on under the identity it has. Thawing what is not frozen does nothing. */
   thaw: handleUnaryCall<ThawRequest, ThawResponse>;
+  /**
+   * StreamAcks is the host's standing order for acknowledgements over this channel: the agent sends those that are not
+   * confirmed, then each further one, for as long as the call stands. In the next session it sends again what was not
+   * confirmed until then.
+   */
+  streamAcks: handleServerStreamingCall<StreamAcksRequest, StreamAcksResponse>;
+  /** ConfirmAcks says which acknowledgements the host has heard, over this channel or before. */
+  confirmAcks: handleUnaryCall<ConfirmAcksRequest, ConfirmAcksResponse>;
   /** Shutdown syncs the disks and powers the machine off. */
   shutdown: handleUnaryCall<ShutdownRequest, ShutdownResponse>;
 }
@@ -1725,6 +1990,33 @@ export interface GuestServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ThawResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * StreamAcks is the host's standing order for acknowledgements over this channel: the agent sends those that are not
+   * confirmed, then each further one, for as long as the call stands. In the next session it sends again what was not
+   * confirmed until then.
+   */
+  streamAcks(request: StreamAcksRequest, options?: Partial<CallOptions>): ClientReadableStream<StreamAcksResponse>;
+  streamAcks(
+    request: StreamAcksRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<StreamAcksResponse>;
+  /** ConfirmAcks says which acknowledgements the host has heard, over this channel or before. */
+  confirmAcks(
+    request: ConfirmAcksRequest,
+    callback: (error: ServiceError | null, response: ConfirmAcksResponse) => void,
+  ): ClientUnaryCall;
+  confirmAcks(
+    request: ConfirmAcksRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ConfirmAcksResponse) => void,
+  ): ClientUnaryCall;
+  confirmAcks(
+    request: ConfirmAcksRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ConfirmAcksResponse) => void,
   ): ClientUnaryCall;
   /** Shutdown syncs the disks and powers the machine off. */
   shutdown(

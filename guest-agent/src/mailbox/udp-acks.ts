@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DgramAsPromised, type SocketAsPromised } from 'dgram-as-promised';
-import { Aborted, Timeout } from '@offshoot/shared/errors.js';
 import { formatAck, parseAckOk, type Ack } from '@offshoot/shared/mailbox/ack-line.js';
+import { ACK_GIVE_UP_MS, ackSuperseded, ackUnconfirmed } from './ack-outcome.js';
 
 export interface AckTarget {
   readonly address: string;
@@ -11,10 +11,9 @@ export interface AckTarget {
 /** A datagram sent right after an address change is dropped without an error, and the first often is: hence the repeats. */
 const FIRST_PAUSE_MS = 5;
 const MAX_PAUSE_MS = 1000;
-const GIVE_UP_MS = 30_000;
 
 /** Sends acknowledgements over UDP, each again and again until the host has heard it. */
-export class AckSender implements AsyncDisposable {
+export class UdpAcks implements AsyncDisposable {
   private readonly confirmed = new Map<bigint, AbortController>();
 
   private constructor(private readonly socket: SocketAsPromised) {
@@ -26,14 +25,14 @@ export class AckSender implements AsyncDisposable {
   }
 
   /** Opened before it is needed: what is set up before a capture is there in every fork. */
-  static async open(): Promise<AckSender> {
+  static async open(): Promise<UdpAcks> {
     const socket = DgramAsPromised.createSocket('udp4');
     await socket.bind(0);
-    return new AckSender(socket);
+    return new UdpAcks(socket);
   }
 
   /**
-   * Resolves when the host has confirmed the ack.
+   * Resolves when the host has confirmed the ack. The first datagram leaves before this returns.
    * @throws Timeout after 30 s; Aborted when the signal ends first (a newer delivery, a disposed mailbox)
    */
   async send(ack: Ack, target: AckTarget, signal: AbortSignal): Promise<void> {
@@ -44,17 +43,17 @@ export class AckSender implements AsyncDisposable {
     this.confirmed.get(ack.nonce)?.abort(); // a later stage of the same delivery replaces the earlier one
     this.confirmed.set(ack.nonce, heard);
     const stop = AbortSignal.any([heard.signal, signal]);
-    const deadline = performance.now() + GIVE_UP_MS;
+    const deadline = performance.now() + ACK_GIVE_UP_MS;
     try {
       for (let pause = FIRST_PAUSE_MS; performance.now() < deadline; pause = Math.min(2 * pause, MAX_PAUSE_MS)) {
         await sent.catch(() => undefined);
         await delay(pause, undefined, { signal: stop }).catch(() => undefined);
         if (heard.signal.aborted) return;
-        if (signal.aborted) throw new Aborted('the acknowledgement was superseded', { reason: 'ACK_SUPERSEDED' });
+        if (signal.aborted) throw ackSuperseded();
         sent = this.socket.send(line, target.port, target.address);
       }
       await sent.catch(() => undefined);
-      throw new Timeout(`the host did not confirm in ${String(GIVE_UP_MS / 1000)} s`, { reason: 'ACK_UNCONFIRMED' });
+      throw ackUnconfirmed();
     } finally {
       if (this.confirmed.get(ack.nonce) === heard) this.confirmed.delete(ack.nonce);
     }

@@ -2,13 +2,13 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatAckOk, parseAck, type Ack } from '@offshoot/shared/mailbox/ack-line.js';
-import { AckSender } from './ack-sender.js';
+import { UdpAcks } from './udp-acks.js';
 
 const ack: Ack = { mailbox: 'task', generation: 1, nonce: 0xabcn, stage: 'applied', detail: 'so far so good' };
 
-describe('an acknowledgement', () => {
+describe('an acknowledgement by UDP', () => {
   let host: Socket;
-  let sender: AckSender;
+  let sender: UdpAcks;
   const target = () => ({ address: '127.0.0.1', port: host.address().port });
   const never = new AbortController().signal;
 
@@ -16,7 +16,7 @@ describe('an acknowledgement', () => {
     host = createSocket('udp4');
     host.bind(0, '127.0.0.1');
     await once(host, 'listening');
-    sender = await AckSender.open();
+    sender = await UdpAcks.open();
   });
   afterEach(async () => {
     await sender[Symbol.asyncDispose]();
