@@ -81,15 +81,15 @@ describe('ForkInstance', () => {
     });
   });
 
-  it('takes a payload of 3840 bytes and refuses one of 3841, JSON or not', () => {
+  it('takes a payload of 245760 bytes, what 64 frames hold, and refuses one more, JSON or not', () => {
     const json = (length: number) => mailbox({ payload: { $case: 'json', json: `"${'x'.repeat(length - 2)}"` } });
     const data = (length: number) => mailbox({ payload: { $case: 'data', data: Buffer.alloc(length) } });
     for (const payload of [json, data]) {
-      expect(fork({ mailboxes: [payload(3840)] }).mailboxes[0]?.payload).toHaveLength(3840);
-      expect(refusal(() => fork({ mailboxes: [payload(3841)] }))?.reason).toBe('MAILBOX_PAYLOAD_TOO_LARGE');
+      expect(fork({ mailboxes: [payload(245_760)] }).mailboxes[0]?.payload).toHaveLength(245_760);
+      expect(refusal(() => fork({ mailboxes: [payload(245_761)] }))?.reason).toBe('MAILBOX_PAYLOAD_TOO_LARGE');
     }
-    const umlauts = mailbox({ payload: { $case: 'json', json: `"${'é'.repeat(1920)}"` } });
-    expect(refusal(() => fork({ mailboxes: [umlauts] }))?.text).toContain('got 3842');
+    const umlauts = mailbox({ payload: { $case: 'json', json: `"${'é'.repeat(122_880)}"` } });
+    expect(refusal(() => fork({ mailboxes: [umlauts] }))?.text).toContain('got 245762');
   });
 
   it('refuses text that is not JSON, and a payload that is missing', () => {

@@ -3,7 +3,7 @@ import {
   MAILBOX_NAME_PATTERN,
   MAX_TOKEN_BYTES,
   RESERVED_NAME_PREFIX,
-  SEGMENT_CAPACITY,
+  MAX_PAYLOAD_BYTES,
 } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { MailboxDeliveryCommand } from '../app/commands.js';
 import { parseTimeout } from './field-parsers.js';
@@ -90,10 +90,10 @@ function parsePayload(
   const isJson = payload.$case === 'json';
   const bytes = isJson ? Buffer.from(payload.json, 'utf8') : payload.data;
   const field = `${at}.${payload.$case}`;
-  if (bytes.length > SEGMENT_CAPACITY)
+  if (bytes.length > MAX_PAYLOAD_BYTES)
     violations.add(
       field,
-      `must be at most ${String(SEGMENT_CAPACITY)} bytes, got ${String(bytes.length)}`,
+      `must be at most ${String(MAX_PAYLOAD_BYTES)} bytes, got ${String(bytes.length)}`,
       'MAILBOX_PAYLOAD_TOO_LARGE',
     );
   else if (isJson && !isJsonText(payload.json))
