@@ -1,8 +1,11 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { GetHostRequest } from '@offshoot/proto/generated/offshoot/v1/host_service.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failureOf } from '../harness/call-failure.js';
 import { TestHost } from '../harness/test-host.js';
+
+const limit = { seconds: 30n, nanos: 0 };
 
 const SEND = `
 const socket = require('node:dgram').createSocket('udp4');
@@ -60,5 +63,31 @@ describe('an acknowledgement that is not the guest’s', () => {
       ],
     });
     expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 1 }, address: instance!.network!.ipv4 });
+  });
+});
+
+describe('a guest that cannot send a datagram to the host', () => {
+  it('is heard over its channel', async () => {
+    await using host = await TestHost.start();
+    const program = readFileSync(new URL('../guest/fork-worker.cjs', import.meta.url));
+    const script = `eval "$(offshoot-guest identity)"; ip route add blackhole $GATEWAY/32 && exec node /srv/worker.cjs`;
+    await host.create({
+      name: 'source',
+      workload: {
+        argv: ['sh', '-c', script],
+        env: {},
+        workingDirectory: '',
+        files: [{ path: '/srv/worker.cjs', mode: 0o644, content: program }],
+      },
+    });
+    await host.standby('source', 'task');
+    const { acks, instance } = await host.fork({
+      source: 'source',
+      mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{"number": 1}' }, ackTimeout: limit }],
+      networkTimeout: limit,
+    });
+    expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 1 }, address: instance!.network!.ipv4 });
+    // It tries by UDP for a second first.
+    expect(Number(acks[0]!.latency!.seconds)).toBeGreaterThanOrEqual(1);
   });
 });
