@@ -107,6 +107,18 @@ describe('the guest agent', () => {
     await expect(thaw(client, { hostTimeMs: NaN })).rejects.toMatchObject({ code: 3 });
   });
 
+  it('tells anew where its mailboxes are before it says that it is quiet', async () => {
+    const client = await agent.host.session();
+    const call = client.registerMailbox({});
+    call.on('error', () => undefined);
+    await once(call, 'data');
+    let told = 0;
+    call.on('data', () => (told += 1));
+    await quiesce(client, { freezeWorkload: false, timeoutMs: 0 });
+    expect(told).toBe(1);
+    call.cancel();
+  });
+
   it('refuses to be quiet when it cannot freeze its workload, unless that is not wanted', async () => {
     const client = await agent.host.session();
     await start(client, { argv: ['true'], env: {}, workingDirectory: '', files: [] });

@@ -75,7 +75,11 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       return () => listeners.delete(listener);
     },
     applyIdentity: (identity) => identities.apply(identity),
-    quiesce: (request) => quiescence.quiesce(request),
+    quiesce: async (request) => {
+      await quiescence.quiesce(request);
+      // The capture is taken with these addresses, and the kernel may have moved pages since they were last told.
+      changed();
+    },
     thaw: (hostTimeMs) => {
       if (!(hostTimeMs >= 0 && hostTimeMs < END_OF_TIME)) throw InvalidInput.field('host_time_ms', 'is no time');
       const step = catchUp(options.identity.clock, hostTimeMs);
