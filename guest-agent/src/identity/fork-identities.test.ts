@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readFrameHeader } from '@offshoot/shared/mailbox/frame.js';
+import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { FramesOfTest } from '../mailbox/frames-of-test.js';
 import { ForkIdentities } from './fork-identities.js';
 import { RecordedParts } from './recorded-parts.js';
@@ -12,6 +13,7 @@ describe('the identity of a fork', () => {
   let frames: FramesOfTest;
   let parts: RecordedParts;
   let hooks: string[];
+  let answered: Delivery[];
   let hooksEnd: () => void;
   let identities: ForkIdentities;
   const deliver = (payload: object): void => {
@@ -22,7 +24,7 @@ describe('the identity of a fork', () => {
   beforeEach(() => {
     frames = new FramesOfTest();
     parts = new RecordedParts();
-    hooks = [];
+    [hooks, answered] = [[], []];
     identities = new ForkIdentities(
       {
         identity: parts,
@@ -43,7 +45,8 @@ describe('the identity of a fork', () => {
           },
         },
         acks: {
-          sendInBackground: (_, __, stage, detail) => {
+          sendInBackground: (_, delivery, stage, detail) => {
+            answered.push(delivery as Delivery);
             parts.note(stage, detail ?? '');
           },
         },
@@ -73,6 +76,16 @@ describe('the identity of a fork', () => {
       'told',
     ]);
     expect(identities.appliedCount).toBe(1);
+  });
+
+  it.each(['is in force', 'fails'])('leaves nothing of its random bytes in memory when it %s', (outcome) => {
+    if (outcome === 'fails') parts.failures.set('generation', new Error('EIO'));
+    const add = vi.spyOn(parts.entropy, 'add');
+    deliver({ ...identity, entropy: Buffer.alloc(64, 1).toString('base64') });
+    identities.look();
+    expect(add.mock.calls).toEqual([[Buffer.alloc(64)]]);
+    expect(answered).toHaveLength(1);
+    for (const { payload } of answered) expect(payload.some((byte) => byte !== 0)).toBe(false);
   });
 
   it('waits with thaw and answer for the hooks, which know the new generation', async () => {

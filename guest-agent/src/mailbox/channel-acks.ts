@@ -47,7 +47,7 @@ export class ChannelAcks {
         settle: (error) => {
           clearTimeout(limit);
           signal.removeEventListener('abort', onAbort);
-          if (this.waiting.get(ack.nonce) === waiting) this.waiting.delete(ack.nonce);
+          this.waiting.delete(ack.nonce);
           if (error === undefined) resolve();
           else reject(error);
         },

@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Corrupt } from '../errors.js';
 import { FRAME_LAYOUT as F, FRAME_SIZE, MAX_PAYLOAD_BYTES, SEGMENT_CAPACITY } from './frame-layout.js';
 import { deliveryBytes, generationBytes, readFrameHeader, type AckRoute } from './frame.js';
 import { armSegments, consumeSegments, isTouched, readSegments, segmentsFor, type SegmentPages } from './segments.js';
@@ -13,16 +15,16 @@ const armed = (count: number): Buffer[] => {
   return pages;
 };
 
-/** Writes as the host does: the payload over the segments in order, each as full as it can be. */
-function deliver(pages: SegmentPages, payload: Buffer, generation = 1, route = ack): void {
+/** Writes as the host does: the payload over the segments in order, each as full as `capacity` lets it be. */
+function deliver(pages: SegmentPages, payload: Buffer, generation = 1, capacity: number = SEGMENT_CAPACITY): void {
   pages.forEach((page, index) => {
-    const part = payload.subarray(index * SEGMENT_CAPACITY, (index + 1) * SEGMENT_CAPACITY);
+    const part = payload.subarray(index * capacity, (index + 1) * capacity);
     const body = deliveryBytes(readFrameHeader(page), {
       generation,
       contentType: 'bytes',
       payload: part,
       totalLength: payload.length,
-      ack: route,
+      ack,
     });
     body.bytes.copy(page, body.offset);
     const last = generationBytes(generation);
@@ -78,6 +80,34 @@ describe('a mailbox of several segments', () => {
     );
   });
 
+  it('gives with one byte changed anywhere what was delivered, or nothing', () => {
+    const pages = armed(3);
+    const payload = bytes(25);
+    deliver(pages, payload, 1, 10);
+    const whole = { generation: 1, contentType: 'bytes', payload, ack };
+    const changes = fc.record({
+      segment: fc.nat(2),
+      // The unused part of the payload is most of a frame, and of no interest.
+      offset: fc.nat(F.payload.offset + 40),
+      xor: fc.integer({ min: 1, max: 255 }),
+    });
+    fc.assert(
+      fc.property(changes, ({ segment, offset, xor }) => {
+        const page = pages[segment]!;
+        const before = page[offset]!;
+        page[offset] = before ^ xor;
+        try {
+          return isDeepStrictEqual(readSegments(pages, marker), whole);
+        } catch (error) {
+          return error instanceof Corrupt;
+        } finally {
+          page[offset] = before;
+        }
+      }),
+      { numRuns: 100_000 },
+    );
+  });
+
   it('gives a copy, and leaves nothing of the payload in the frames when it is consumed', () => {
     const pages = armed(2);
     deliver(pages, bytes(5000));
@@ -96,13 +126,14 @@ describe('a mailbox of several segments', () => {
       'generation',
       (pages) => pages[1]!.writeUInt32LE(0, F.generation.offset),
     ],
+    ['the host has not come to one of them', 'generation', (pages) => pages.splice(1, 1, armed(2)[1]!)],
     ['one is of another generation', 'generation', (pages) => pages[1]!.writeUInt32LE(2, F.generation.offset)],
-    ['one gives another total', 'length', (pages) => pages[1]!.writeUInt32LE(5001, F.totalLength.offset)],
+    ['one gives another total', 'length', (pages) => pages[1]!.writeUInt32LE(4999, F.totalLength.offset)],
     [
       'all give a total that they do not have',
       'length',
       (pages) => {
-        for (const page of pages) page.writeUInt32LE(5001, F.totalLength.offset);
+        for (const page of pages) page.writeUInt32LE(4999, F.totalLength.offset);
       },
     ],
     ['one has another content type', 'content-type', (pages) => pages[1]!.writeUInt8(1, F.contentType.offset)],

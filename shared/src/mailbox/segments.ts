@@ -1,5 +1,5 @@
 import { Corrupt, InvalidInput } from '../errors.js';
-import { MAX_PAYLOAD_BYTES, MAX_SEGMENTS, SEGMENT_CAPACITY, type ContentType } from './frame-layout.js';
+import { MAX_PAYLOAD_BYTES, SEGMENT_CAPACITY, type ContentType } from './frame-layout.js';
 import {
   armFrame,
   readDelivery,
@@ -55,7 +55,6 @@ export const isTouched = (pages: SegmentPages): boolean => pages.some((page) => 
  * delivery as the first: then nothing of it counts
  */
 export function readSegments(pages: SegmentPages, marker: MailboxMarker): Delivery {
-  if (pages.length > MAX_SEGMENTS) throw corrupt('segments', `a mailbox of ${String(pages.length)} segments`);
   const parts = pages.map((page, index) => readSegment(page, index, pages.length, marker));
   try {
     return joined(parts);
