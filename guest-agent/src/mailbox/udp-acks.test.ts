@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatAckOk, parseAck, type Ack } from '@offshoot/shared/mailbox/ack-line.js';
 import { UdpAcks } from './udp-acks.js';
@@ -33,6 +34,19 @@ describe('an acknowledgement by UDP', () => {
     });
     await sender.send(ack, target(), never);
     expect(heard).toBeGreaterThanOrEqual(4);
+  });
+
+  it('is with the kernel when sending returns', async () => {
+    const stop = new AbortController();
+    const sent = expect(sender.send(ack, target(), stop.signal)).rejects.toMatchObject({ reason: 'ACK_SUPERSEDED' });
+    const port = host.address().port.toString(16).toUpperCase().padStart(4, '0');
+    const [line = ''] = readFileSync('/proc/net/udp', 'latin1')
+      .split('\n')
+      .filter((each) => each.includes(`:${port} 00000000:0000`));
+    // The column tx_queue:rx_queue, what the host has not read yet.
+    expect(Number.parseInt(/ [0-9A-F]{8}:([0-9A-F]{8}) /.exec(line)?.[1] ?? '', 16)).toBeGreaterThan(0);
+    stop.abort();
+    await sent;
   });
 
   it('stops when it is superseded', async () => {

@@ -26,7 +26,13 @@ export class UdpAcks implements AsyncDisposable {
 
   /** Opened before it is needed: what is set up before a capture is there in every fork. */
   static async open(): Promise<UdpAcks> {
-    const socket = DgramAsPromised.createSocket('udp4');
+    const socket = DgramAsPromised.createSocket({
+      type: 'udp4',
+      // Node looks every address up, one in digits too, and sends only in a later turn: after all that a wake does besides.
+      lookup: (address, _options, callback) => {
+        callback(null, address, 4);
+      },
+    });
     await socket.bind(0);
     return new UdpAcks(socket);
   }
