@@ -2,8 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import type { RegisterMailboxResponse } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AgentOfTest, identity, identityPayload, reconfigure } from '../agent-of-test.js';
+import { mapPages } from '../os/libc.js';
+import { PageMap } from '../os/page-map.js';
+
+const noPhysicalAddresses = PageMap.own.physicalAddress(mapPages(4096).address) === undefined;
 
 describe('the local socket', () => {
   let agent: AgentOfTest;
@@ -58,6 +63,28 @@ describe('the local socket', () => {
     expect(await second.ask({ op: 'dispose', name: 'task' })).toMatchObject({ ok: true });
     expect(agent.frames.names()).not.toContain('task');
     second.socket.destroy();
+  });
+
+  const skipped = noPhysicalAddresses ? ' (skipped: CAP_SYS_ADMIN)' : '';
+  it.skipIf(noPhysicalAddresses)(`tells a host that was busy of the last change, not of each${skipped}`, async () => {
+    const client = await agent.host.session();
+    const call = client.registerMailbox({});
+    call.on('error', () => undefined);
+    await once(call, 'data');
+    call.pause();
+    const software = await agent.local();
+    const name = (i: number): string => `${'m'.repeat(60)}${String(i)}`;
+    for (let i = 0; i < 40; i++) await software.ask({ op: 'arm', name: name(i) });
+    for (let i = 0; i < 1000; i++) await software.ask({ op: 'arm', name: name(0) });
+    await software.ask({ op: 'arm', name: 'last' });
+    let told = 0;
+    call.resume();
+    for await (const message of call) {
+      told += 1;
+      if ((message as RegisterMailboxResponse).mailboxes.some((mailbox) => mailbox.name === 'last')) break;
+    }
+    expect(told).toBeLessThan(500);
+    software.socket.destroy();
   });
 
   it('tells the host of every change of its mailboxes', async () => {

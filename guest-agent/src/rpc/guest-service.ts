@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { ServerUnaryCall, ServerWritableStream, handleUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import type {
   GuestServiceServer,
+  RegisterMailboxRequest,
+  RegisterMailboxResponse,
   RegisteredMailbox,
   StreamAcksRequest,
   StreamAcksResponse,
@@ -65,11 +67,7 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
       mailboxes: parts.registrations(),
     })),
     registerMailbox: (call) => {
-      const send = (): void => {
-        call.write({ mailboxes: parts.registrations() });
-      };
-      call.once('cancelled', parts.onRegistrations(send));
-      send();
+      streamRegistrations(call, parts);
     },
     reconfigureNetwork: unary(async ({ entropy, ...request }) => {
       await parts.applyIdentity(parseForkIdentity({ ...request, entropy: entropy?.toString('base64') }));
@@ -101,6 +99,25 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
       return {};
     }),
   };
+}
+
+/** The whole set after each change; while the host takes nothing, however much changes, only the last one is of interest. */
+function streamRegistrations(
+  call: ServerWritableStream<RegisterMailboxRequest, RegisterMailboxResponse>,
+  parts: Pick<GuestServiceParts, 'registrations' | 'onRegistrations'>,
+): void {
+  let full = false;
+  let missed = false;
+  const send = (): void => {
+    missed = full;
+    if (!full) full = !call.write({ mailboxes: parts.registrations() });
+  };
+  call.on('drain', () => {
+    full = false;
+    if (missed) send();
+  });
+  call.once('cancelled', parts.onRegistrations(send));
+  send();
 }
 
 function streamOutput(
