@@ -335,6 +335,9 @@ describe('the link to a guest', () => {
     await until(() => output.length === 1);
     await opened.thaw(soon());
     expect([guest.syncs.length, guest.outputs.size]).toEqual([1, 1]);
+    const next = once(guest.server, 'sync');
+    for (const call of guest.registrations) call.end();
+    await next;
   });
 
   it('makes a guest quiet, and waits until all that its workload said is here', async () => {

@@ -229,7 +229,10 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
       });
     } catch (error) {
       if (!(error instanceof Unsupported)) throw error;
-      await rpc.closed;
+      await new Promise((resolve) => {
+        signal.addEventListener('abort', resolve, { once: true });
+        if (signal.aborted) resolve(undefined);
+      });
     }
   }
 
