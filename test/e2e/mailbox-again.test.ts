@@ -21,50 +21,61 @@ describe('mailboxes that are armed again after each delivery', () => {
   beforeAll(async () => {
     host = await TestHost.start();
     await host.boot('root', 'again.cjs');
-    await host.standby('root', 'task', 'own');
+    await park('root', 1);
   });
   afterAll(async () => {
     await host[Symbol.asyncDispose]();
   });
 
-  const fork = async (source: string, name: string, task: Buffer, own: Buffer): Promise<unknown[]> => {
+  /** Once all three are armed for this delivery; of one of them only its program knows. */
+  const park = async (name: string, round: number): Promise<void> => {
+    await host.logLine(name, (line) => line === `bare is armed ${String(round)}`);
+    await host.standby(name, 'task', 'own');
+  };
+  const fork = async (source: string, name: string, task: Buffer, own: Buffer, bare: Buffer): Promise<unknown[]> => {
     const { acks } = await host.fork({
       source,
       name,
-      mailboxes: [bytes('task', task), bytes('own', own)],
+      mailboxes: [bytes('task', task), bytes('own', own), bytes('bare', bare)],
       networkTimeout: limit,
     });
     return acks.map(({ detail }) => JSON.parse(detail) as unknown);
   };
 
-  it('are told from the copies of them that their program left in its memory', async () => {
+  it('are listed once each, whatever copies of them their program left in its memory', async () => {
     const { mailboxes } = await host.get('root', true);
-    const own = mailboxes.filter(({ name }) => name === 'own');
-    expect(own).toHaveLength(1);
-    expect(own[0]).toMatchObject({ capacityBytes: 3840, registered: true });
-    expect(mailboxes.find(({ name }) => name === 'task')).toMatchObject({ capacityBytes: 245_760, registered: true });
+    const all = mailboxes
+      .map(({ name, capacityBytes, registered }) => [name, capacityBytes, registered])
+      .sort(([a], [b]) => String(a).localeCompare(String(b)));
+    expect(all).toEqual([
+      ['bare', 3840, false],
+      ['offshoot.network', 3840, true],
+      ['own', 3840, true],
+      ['task', 245_760, true],
+    ]);
   });
 
   it('take the payloads of a fork, of its fork and of the fork of that, from none to the last byte of 240 KiB', async () => {
     let source = 'root';
     for (const [index, size] of [245_760, 3841, 0, 200 * 1024].entries()) {
-      const [task, own] = [randomBytes(size), randomBytes(1 + index * 1279)];
+      const payloads = [randomBytes(size), randomBytes(1 + index * 1279), randomBytes(index)] as const;
       const name = `generation-${String(index + 1)}`;
-      expect(await fork(source, name, task, own)).toEqual([expected(index + 1, task), expected(index + 1, own)]);
-      await host.standby(name, 'task', 'own');
+      expect(await fork(source, name, ...payloads)).toEqual(payloads.map((each) => expected(index + 1, each)));
+      await park(name, index + 2);
       source = name;
     }
   });
 
   it('still take the first in another fork of the first', async () => {
-    const [task, own] = [randomBytes(7680), randomBytes(3840)];
-    expect(await fork('root', 'other', task, own)).toEqual([expected(1, task), expected(1, own)]);
+    const payloads = [randomBytes(7680), randomBytes(3840), randomBytes(1)] as const;
+    expect(await fork('root', 'other', ...payloads)).toEqual(payloads.map((each) => expected(1, each)));
   });
 
   it('refuse a payload larger than they are, and nothing is left of the fork', async () => {
     const before = await host.traces();
-    await expect(fork('root', 'never', Buffer.alloc(0), Buffer.alloc(3841))).rejects.toThrow(/3840 bytes/);
-    await expect(fork('root', 'never', Buffer.alloc(245_761), Buffer.alloc(1))).rejects.toThrow(/245760 bytes/);
+    const nothing = Buffer.alloc(0);
+    await expect(fork('root', 'never', nothing, Buffer.alloc(3841), nothing)).rejects.toThrow(/3840 bytes/);
+    await expect(fork('root', 'never', Buffer.alloc(245_761), nothing, nothing)).rejects.toThrow(/245760 bytes/);
     expect(await host.traces()).toEqual(before);
   });
 });

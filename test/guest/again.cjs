@@ -1,10 +1,12 @@
-// Holds two mailboxes and arms each again after every delivery: "task" through the agent, with room for 240 KiB, and "own"
-// in a page of this program, which leaves a copy of every armed frame in another page. Acknowledges with what it got.
+// Holds three mailboxes and arms each again after every delivery: "task" through the agent, with room for 240 KiB; "own" in
+// a page of this program, which leaves a copy of every armed frame in another page; "bare" likewise, without copies, and
+// unknown to the agent. Acknowledges with what it got.
 'use strict';
 const { createHash, randomBytes } = require('node:crypto');
 const { closeSync, openSync, readFileSync, readSync } = require('node:fs');
 const { connect } = require('node:net');
 const { createInterface } = require('node:readline');
+const { setTimeout: sleep } = require('node:timers/promises');
 
 const PAGE = 4096;
 
@@ -55,33 +57,40 @@ function addressOf(page) {
   throw new Error('the page is not there');
 }
 
-async function inOwnMemory() {
+/** `leavesCopies`: in a page of its own each time. Without `attached` nobody is told of the mailbox, and it looks itself. */
+async function inOwnMemory({ name, attached, leavesCopies }) {
   const ask = client();
   const memory = Buffer.from(new WebAssembly.Memory({ initial: 1 }).buffer);
   const page = memory.subarray(0, PAGE);
-  const address = addressOf(page);
+  const address = attached ? addressOf(page) : undefined;
   for (let round = 1; ; round++) {
     page.fill(0);
-    page.write('own', 16);
+    page.write(name, 16);
     page.write('the same each time', 80);
     page.writeUInt16LE(1, 210);
     randomBytes(8).copy(page, 216);
     page.write('OFFSHOOT-MBOX-1\0', 0);
     page.writeUInt32LE(1, 212);
-    page.copy(memory, round * PAGE);
-    await ask({ op: 'attach', name: 'own', pid: process.pid, addresses: [address] });
-    console.log(`own is armed ${round}`);
-    const { generation } = await ask({ op: 'watch', name: 'own' });
+    if (leavesCopies) page.copy(memory, round * PAGE);
+    if (attached) await ask({ op: 'attach', name, pid: process.pid, addresses: [address] });
+    console.log(`${name} is armed ${round}`);
+    if (attached) await ask({ op: 'watch', name });
+    else while (page.readUInt32LE(224) === 0) await sleep(20);
     const payload = Buffer.from(page.subarray(256, 256 + page.readUInt32LE(228)));
     page.writeUInt32LE(3, 212);
     const nonce = page.readBigUInt64LE(248).toString(16).padStart(16, '0');
     const detail = encodeURIComponent(saying(round, payload));
-    const line = `offshoot-ack v=1 mailbox=own generation=${generation} nonce=${nonce} stage=applied detail=${detail}`;
-    await ask({ op: 'send-ack', line });
+    const fields = `mailbox=${name} generation=${page.readUInt32LE(224)} nonce=${nonce} stage=applied detail=${detail}`;
+    await ask({ op: 'send-ack', line: `offshoot-ack v=1 ${fields}` });
   }
 }
 
-for (const each of [throughAgent, inOwnMemory])
-  each().catch((error) => {
+const mailboxes = [
+  throughAgent(),
+  inOwnMemory({ name: 'own', attached: true, leavesCopies: true }),
+  inOwnMemory({ name: 'bare', attached: false, leavesCopies: false }),
+];
+for (const each of mailboxes)
+  each.catch((error) => {
     console.log(`again: ${error.message}`);
   });
