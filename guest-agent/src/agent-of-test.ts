@@ -146,6 +146,7 @@ export class AgentOfTest implements AsyncDisposable {
         source: this.source,
         localSocket: join(directory, 'guest.sock'),
         identity: this.parts,
+        present: () => undefined,
         describe: () => ({
           hostname: 'fork-1',
           machineId: '',

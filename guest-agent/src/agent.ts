@@ -3,9 +3,12 @@ import { InvalidInput, messageOf } from '@offshoot/shared/errors.js';
 import type { ByteSource } from './channel/byte-source.js';
 import { GuestChannel } from './channel/guest-channel.js';
 import { ForkIdentities } from './identity/fork-identities.js';
+import { firstRehearsal } from './identity/first-rehearsal.js';
+import type { ForkIdentity } from './identity/fork-identity.js';
 import type { HookDirectory } from './hooks/hook-directory.js';
 import type { IdentityParts } from './identity/identity-steps.js';
 import { catchUp } from './identity/wall-clock.js';
+import { Rehearsal } from './identity/rehearsal.js';
 import { LocalCalls, type IdentityView } from './local/local-calls.js';
 import { LocalServer } from './local/local-server.js';
 import { log } from './log.js';
@@ -26,6 +29,8 @@ export interface AgentOptions {
   readonly source: ByteSource;
   readonly localSocket: string;
   readonly identity: IdentityParts;
+  /** The identity this VM has; undefined while it has no address. */
+  readonly present: () => ForkIdentity | undefined;
   /** What this VM is now, for guest software that asks. */
   readonly describe: () => IdentityView;
   readonly hooks: { readonly beforeSnapshot: HookDirectory; readonly afterFork: HookDirectory };
@@ -64,7 +69,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   const room = new MailboxRoom();
   const mailboxes = new UserMailboxes(room, changed);
   const attached = new AttachedMailboxes(room, changed);
-  const wake = new ForkWake(identities, [mailboxes, attached], changed);
+  const rehearsal = new Rehearsal({ identity: options.identity, present: options.present, acks });
+  const wake = new ForkWake(identities, rehearsal, [mailboxes, attached], changed);
   const output = new OutputRing();
   const workload = new Workload(output, options.workloads);
 
@@ -123,6 +129,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     },
   });
   quiescence.takeOver();
+  await firstRehearsal(rehearsal, () => {
+    wake.look();
+  });
   // Before the channel: a workload the host starts at once finds the socket.
   const server = await LocalServer.listen(options.localSocket, calls);
   try {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { networkInterfaces, hostname } from 'node:os';
+import { networkInterfaces, hostname, type NetworkInterfaceInfo } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '@offshoot/shared/errors.js';
 import { runAgent } from './agent.js';
@@ -32,6 +32,8 @@ if (names.settle(readFileSync('/proc/cmdline', 'latin1')) && hostKeys.remove())
   hostKeys.renew().catch((error: unknown) => {
     log(messageOf(error));
   });
+const ipv4Card = (): NetworkInterfaceInfo | undefined =>
+  networkInterfaces()[INTERFACE]?.find(({ family }) => family === 'IPv4');
 runAgent(
   {
     source: new VirtioSerialSource(),
@@ -44,8 +46,21 @@ runAgent(
       hostKeys,
       generation,
     },
+    present: () => {
+      const card = ipv4Card();
+      const gateway = defaultGateway();
+      if (card?.cidr == null || gateway === undefined) return undefined;
+      return {
+        mac: card.mac,
+        ipv4: card.address,
+        prefixLength: Number(card.cidr.split('/')[1]),
+        gateway,
+        hostname: hostname(),
+        machineId: names.machineId,
+      };
+    },
     describe: () => {
-      const card = networkInterfaces()[INTERFACE]?.find(({ family }) => family === 'IPv4');
+      const card = ipv4Card();
       return {
         hostname: hostname(),
         machineId: names.machineId,

@@ -49,7 +49,10 @@ describe('mailboxes that are armed again after each delivery', () => {
       .sort(([a], [b]) => String(a).localeCompare(String(b)));
     expect(all).toEqual([
       ['bare', 3840, false],
+      ['offshoot.clock', 3840, true],
+      ['offshoot.entropy', 3840, true],
       ['offshoot.network', 3840, true],
+      ['offshoot.rehearsal', 3840, true],
       ['own', 3840, true],
       ['task', 245_760, true],
     ]);

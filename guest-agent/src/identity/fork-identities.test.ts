@@ -8,6 +8,8 @@ import { RecordedParts } from './recorded-parts.js';
 const network = { mac: '02:00:00:00:00:0a', ipv4: '10.1.2.3', prefixLength: 24, gateway: '10.1.2.1' };
 const identity = { ...network, hostname: 'fork-1', machineId: 'ab'.repeat(16), hostTimeMs: Date.UTC(2026) };
 const MAILBOX = 'offshoot.network';
+const CLOCK = 'offshoot.clock';
+const ENTROPY = 'offshoot.entropy';
 
 describe('the identity of a fork', () => {
   let frames: FramesOfTest;
@@ -16,8 +18,12 @@ describe('the identity of a fork', () => {
   let answered: Delivery[];
   let hooksEnd: () => void;
   let identities: ForkIdentities;
-  const deliver = (payload: object): void => {
-    frames.deliver(MAILBOX, Buffer.from(JSON.stringify(payload)));
+  const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+  /** As the host does: each part of the identity into its own mailbox. */
+  const deliver = ({ hostTimeMs, entropy, ...names }: Partial<typeof identity> & { entropy?: Buffer }): void => {
+    frames.deliver(MAILBOX, json(names));
+    if (hostTimeMs !== undefined) frames.deliver(CLOCK, json({ hostTimeMs }));
+    if (entropy !== undefined) frames.deliver(ENTROPY, entropy, { transport: 'none' }, 'bytes');
   };
   const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -81,7 +87,7 @@ describe('the identity of a fork', () => {
   it.each(['is in force', 'fails'])('leaves nothing of its random bytes in memory when it %s', (outcome) => {
     if (outcome === 'fails') parts.failures.set('generation', new Error('EIO'));
     const add = vi.spyOn(parts.entropy, 'add');
-    deliver({ ...identity, entropy: Buffer.alloc(64, 1).toString('base64') });
+    deliver({ ...identity, entropy: Buffer.alloc(64, 1) });
     identities.look();
     expect(add.mock.calls).toEqual([[Buffer.alloc(64)]]);
     expect(answered).toHaveLength(1);
@@ -110,6 +116,26 @@ describe('the identity of a fork', () => {
     expect(identities.appliedCount).toBe(0);
   });
 
+  it.each([
+    ['its time is none', () => frames.deliver(CLOCK, json({ hostTimeMs: 'now' }))],
+    ['its time is torn', () => (frames.deliver(CLOCK, json({ hostTimeMs: 0 })), (frames.page(CLOCK)[256]! ^= 1))],
+    ['its random bytes are too few', () => frames.deliver(ENTROPY, Buffer.alloc(63), { transport: 'none' }, 'bytes')],
+  ])('is refused whole when %s', (_, deliverPart) => {
+    deliver(network);
+    deliverPart();
+    expect(identities.look()).toBe(true);
+    expect(parts.calls).toEqual(['found', expect.stringMatching(/^failed /)]);
+    expect(identities.appliedCount).toBe(0);
+    for (const name of [MAILBOX, CLOCK, ENTROPY]) expect(readFrameHeader(frames.page(name)).state).toBe('armed');
+  });
+
+  it('is none without a network, and nobody is answered', () => {
+    frames.deliver(CLOCK, json({ hostTimeMs: identity.hostTimeMs }));
+    expect(identities.look()).toBe(true);
+    expect(parts.calls).toEqual(['found']);
+    expect(identities.appliedCount).toBe(0);
+  });
+
   it('says that it failed when the workload cannot be thawed', () => {
     parts.failures.set('thaw', new Error('EBUSY'));
     deliver(network);
@@ -117,14 +143,15 @@ describe('the identity of a fork', () => {
     expect(parts.calls.at(-1)).toBe('failed EBUSY');
   });
 
-  it('does not stay in memory: the mailbox is wiped and armed anew', () => {
-    const entropy = Buffer.alloc(64, 7).toString('base64');
+  it('does not stay in memory: the mailboxes are wiped and armed anew', () => {
+    const entropy = Buffer.alloc(64, 7);
     deliver({ ...identity, entropy });
-    const page = frames.page(MAILBOX);
+    const page = frames.page(ENTROPY);
     expect(page.includes(entropy)).toBe(true);
     identities.look();
     expect(page.includes(entropy)).toBe(false);
     expect(parts.calls).toContain('entropy 64');
+    for (const name of [MAILBOX, CLOCK, ENTROPY]) expect(readFrameHeader(frames.page(name)).state).toBe('armed');
   });
 
   it('that comes by call thaws, too, and counts; its time is as old as its way was long', async () => {

@@ -4,8 +4,8 @@ import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { log } from '../log.js';
 import type { DeliveryAcks } from '../mailbox/delivery-acks.js';
-import { Mailbox } from '../mailbox/mailbox.js';
-import { parseForkIdentity, type ForkIdentity } from './fork-identity.js';
+import type { ForkIdentity } from './fork-identity.js';
+import { IdentityMailboxes, type FoundIdentity } from './identity-mailboxes.js';
 import { applyIdentity, type IdentityParts, type IdentityReport } from './identity-steps.js';
 
 export interface ForkIdentitiesParts {
@@ -19,12 +19,11 @@ export interface ForkIdentitiesParts {
 }
 
 /**
- * The reserved mailbox `offshoot.network`: armed always, and obeyed at once. An identity is put into force, after-fork hooks
- * run, the workload thaws, and only then it is answered for; one that fails leaves the workload frozen. Synchronous where
- * there are no hooks.
+ * Obeys the {@link IdentityMailboxes} at once. An identity is put into force, after-fork hooks run, the workload thaws, and
+ * only then it is answered for; one that fails leaves the workload frozen. Synchronous where there are no hooks.
  */
 export class ForkIdentities {
-  private readonly mailbox = new Mailbox(NETWORK_MAILBOX);
+  private readonly mailboxes = new IdentityMailboxes();
   private applied = 0;
   private inForce: ForkIdentity | undefined;
   private underWay: Promise<void> | undefined;
@@ -40,17 +39,12 @@ export class ForkIdentities {
     return this.applied;
   }
 
-  /** Obeys a delivery if there is one. Returns whether there was one; the mailbox is armed anew when all is done. */
+  /** Obeys a delivery if there is one. Returns whether there was one; the mailboxes are armed anew when all is done. */
   look(): boolean {
-    const found = this.mailbox.look();
+    const found = this.mailboxes.look();
     if (found === undefined) return false;
     this.parts.quiescence.identityArrives();
-    if ('corrupt' in found) {
-      log(`${NETWORK_MAILBOX}: ${found.corrupt.message}`);
-      this.mailbox.arm();
-    } else {
-      this.obey(found.delivery);
-    }
+    this.obey(found);
     return true;
   }
 
@@ -72,34 +66,34 @@ export class ForkIdentities {
     this.afterAnswer(identity, report);
   }
 
-  registration(): RegisteredMailbox | undefined {
-    return this.mailbox.registration();
+  registrations(): RegisteredMailbox[] {
+    return this.mailboxes.registrations();
   }
 
-  private obey(delivery: Delivery): void {
+  private obey(found: FoundIdentity): void {
+    const { answerable } = found;
     try {
-      if (delivery.contentType !== 'json') throw new Error('the payload is not JSON');
-      const identity = parseForkIdentity(JSON.parse(delivery.payload.toString('utf8')));
+      const identity = found.read();
       const report = this.putIntoForce(identity, () => this.parts.quiescence.runningMs);
       const hooks = this.runHooks();
       if (hooks === undefined) {
-        this.answer(delivery, identity, report);
+        this.answer(answerable, identity, report);
         return;
       }
       this.underWay = hooks
         .then(() => {
-          this.answer(delivery, identity, report);
+          this.answer(answerable, identity, report);
         })
         .catch((error: unknown) => {
-          this.refuse(delivery, error);
+          this.refuse(answerable, error);
         })
         .finally(() => {
           this.underWay = undefined;
         });
     } catch (error) {
-      this.refuse(delivery, error);
+      this.refuse(answerable, error);
     } finally {
-      delivery.payload.fill(0);
+      found.wipe();
     }
   }
 
@@ -127,17 +121,17 @@ export class ForkIdentities {
     this.applied += 1;
   }
 
-  private answer(delivery: Delivery, identity: ForkIdentity, report: IdentityReport): void {
+  private answer(delivery: Delivery | undefined, identity: ForkIdentity, report: IdentityReport): void {
     this.finish(identity);
-    this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'applied');
-    this.mailbox.arm();
+    if (delivery !== undefined) this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'applied');
+    this.mailboxes.arm();
     this.afterAnswer(identity, report);
   }
 
-  private refuse(delivery: Delivery, error: unknown): void {
-    log(`${NETWORK_MAILBOX}: ${messageOf(error)}`);
-    this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'failed', messageOf(error));
-    this.mailbox.arm();
+  private refuse(delivery: Delivery | undefined, error: unknown): void {
+    log(`identity: ${messageOf(error)}`);
+    if (delivery !== undefined) this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'failed', messageOf(error));
+    this.mailboxes.arm();
   }
 
   /** What nobody waits for, the slow console among it. */

@@ -36,11 +36,9 @@ const OPTIONAL = {
     return value;
   },
   entropy: (value: unknown): Buffer => {
-    const bytes = typeof value === 'string' ? Buffer.from(value, 'base64') : Buffer.alloc(0);
-    // Node's decoder takes nearly anything; what encodes back to the same was base64.
-    if (bytes.length !== ENTROPY_BYTES || bytes.toString('base64') !== value)
-      throw refuse('entropy', `must be ${String(ENTROPY_BYTES)} bytes in base64`);
-    return bytes;
+    if (!Buffer.isBuffer(value) || value.length !== ENTROPY_BYTES)
+      throw refuse('entropy', `must be ${String(ENTROPY_BYTES)} bytes`);
+    return value;
   },
   hostTimeMs: (value: unknown): number => {
     if (typeof value !== 'number' || !(value >= YEAR_2000 && value < YEAR_3000))

@@ -6,6 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AgentOfTest, identityPayload, type Local } from '../agent-of-test.js';
 import { ProgramOfTest } from '../mailbox/program-of-test.js';
 
+const RESERVED = ['offshoot.network', 'offshoot.clock', 'offshoot.entropy', 'offshoot.rehearsal'];
+
 describe('the agent of a program that attaches its own mailboxes', () => {
   let agent: AgentOfTest;
   beforeEach(async () => {
@@ -73,7 +75,7 @@ describe('the agent of a program that attaches its own mailboxes', () => {
     const tellsAddresses = namesOf(await change).length > 0; // not without CAP_SYS_ADMIN
     change = once(call, 'data');
     software.socket.destroy();
-    expect(namesOf(await change)).toEqual(tellsAddresses ? ['offshoot.network'] : []);
+    expect(namesOf(await change)).toEqual(tellsAddresses ? RESERVED : []);
     call.cancel();
   });
 

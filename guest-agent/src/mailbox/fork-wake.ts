@@ -1,5 +1,6 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import type { ForkIdentities } from '../identity/fork-identities.js';
+import type { Rehearsal } from '../identity/rehearsal.js';
 
 /** Mailboxes of guest software: the agent's own, or those in programs' memory. */
 export interface HeldMailboxes {
@@ -20,7 +21,8 @@ export class ForkWake {
   private looking = false;
 
   constructor(
-    private readonly identities: Pick<ForkIdentities, 'appliedCount' | 'look' | 'registration'>,
+    private readonly identities: Pick<ForkIdentities, 'appliedCount' | 'look' | 'registrations'>,
+    private readonly rehearsal: Pick<Rehearsal, 'look' | 'registrations'>,
     private readonly held: readonly HeldMailboxes[],
     private readonly onChange: () => void,
   ) {}
@@ -31,14 +33,15 @@ export class ForkWake {
     this.looking = true;
     const renewed = this.identities.look();
     this.looking = false;
+    const rehearsed = this.rehearsal.look();
     let found = false;
     for (const mailboxes of this.held) if (mailboxes.look()) found = true;
     // Host and network hand-off belong together: a fork with data for its users has an identity on the way, by mailbox
     // now or by call (ReconfigureNetwork) soon.
     if (renewed || found) this.releaseAt = before + 1;
     this.releaseIfApplied();
-    if (renewed || found) this.onChange();
-    return renewed || found;
+    if (renewed || rehearsed || found) this.onChange();
+    return renewed || rehearsed || found;
   }
 
   /** To be called after an identity came into force: within {@link look}, or later where hooks ran first. */
@@ -49,8 +52,7 @@ export class ForkWake {
   }
 
   registrations(): RegisteredMailbox[] {
-    const own = this.identities.registration();
-    return [...(own === undefined ? [] : [own]), ...this.held.flatMap((mailboxes) => mailboxes.registrations())];
+    return [this.identities, this.rehearsal, ...this.held].flatMap((mailboxes) => mailboxes.registrations());
   }
 
   private releaseIfApplied(): void {

@@ -1,6 +1,12 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { Corrupt, messageOf } from '@offshoot/shared/errors.js';
-import { tokenFingerprint } from '@offshoot/shared/mailbox/frame.js';
+import {
+  deliveryBytes,
+  generationBytes,
+  readFrameHeader,
+  tokenFingerprint,
+  type AckRoute,
+} from '@offshoot/shared/mailbox/frame.js';
 import { FRAME_STATE } from '@offshoot/shared/mailbox/frame-layout.js';
 import {
   armSegments,
@@ -76,6 +82,17 @@ export class Mailbox {
     } finally {
       consumeSegments(this.bytes);
     }
+  }
+
+  /** Fills the first frame as the host does a paused VM's, for an agent that tries its wake. */
+  deliver(payload: Buffer, ack: AckRoute): void {
+    const [page] = this.bytes;
+    if (page === undefined) return;
+    const header = readFrameHeader(page);
+    const generation = header.generation + 1;
+    const delivery = { generation, contentType: 'json', payload, totalLength: payload.length, ack } as const;
+    for (const { offset, bytes } of [deliveryBytes(header, delivery), generationBytes(generation)])
+      bytes.copy(page, offset);
   }
 
   /** What the host is told of it; undefined when the kernel does not say where the pages are. */

@@ -69,8 +69,8 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
     registerMailbox: (call) => {
       streamRegistrations(call, parts);
     },
-    reconfigureNetwork: unary(async ({ entropy, ...request }) => {
-      await parts.applyIdentity(parseForkIdentity({ ...request, entropy: entropy?.toString('base64') }));
+    reconfigureNetwork: unary(async (request) => {
+      await parts.applyIdentity(parseForkIdentity(request));
       return {};
     }),
     quiesce: unary(async (request) => {

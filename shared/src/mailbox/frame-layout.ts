@@ -52,8 +52,17 @@ export const MAILBOX_NAME_PATTERN = /^[A-Za-z0-9._:-]{1,64}$/;
 /** Names that begin so belong to Offshoot itself. */
 export const RESERVED_NAME_PREFIX = 'offshoot.';
 
-/** Delivers a fork's network identity. */
+/** Delivers who a fork is: addresses and names. The others belong to it and are not acknowledged by themselves. */
 export const NETWORK_MAILBOX = 'offshoot.network';
+
+/** Delivers the time at which a fork begins to run. */
+export const CLOCK_MAILBOX = 'offshoot.clock';
+
+/** Delivers random bytes that no other fork has. */
+export const ENTROPY_MAILBOX = 'offshoot.entropy';
+
+/** Bids a VM walk through all that it does when it wakes in a fork, with the identity it has; then it is quicker in earnest. */
+export const REHEARSAL_MAILBOX = 'offshoot.rehearsal';
 
 /** Longest token, in bytes of UTF-8. */
 export const MAX_TOKEN_BYTES = FRAME_LAYOUT.token.size;

@@ -2,6 +2,8 @@ import type { Instance } from '../../domain/instance.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { ForkInstanceCommand, MailboxAckView } from '../commands.js';
 import type { Context } from '../context.js';
+import { CLOCK, ENTROPY, IdentityPartHandoff } from './identity-part-handoff.js';
+import { IdentityPlan } from './identity-plan.js';
 import { MailboxHandoff } from './mailbox-handoff.js';
 import { NetworkHandoff } from './network-handoff.js';
 import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
@@ -24,10 +26,16 @@ export class ForkHandoffs implements Disposable {
     context: Context,
     command: Pick<ForkInstanceCommand, 'waitForNetwork' | 'networkTimeoutMs' | 'mailboxes'>,
   ) {
-    this.network = new NetworkHandoff(context, { wait: command.waitForNetwork, timeoutMs: command.networkTimeoutMs });
+    const identity = new IdentityPlan(context);
+    const { waitForNetwork: wait, networkTimeoutMs: timeoutMs } = command;
+    this.network = new NetworkHandoff(context, identity, { wait, timeoutMs });
     this.mailboxes = new MailboxHandoff(context, command.mailboxes);
-    // Network first: the others' acknowledgements travel over it.
-    this.list = [this.network, this.mailboxes];
+    this.list = [
+      this.network, // first: the others' acknowledgements travel over it
+      new IdentityPartHandoff(identity, CLOCK),
+      new IdentityPartHandoff(identity, ENTROPY),
+      this.mailboxes,
+    ];
   }
 
   /** Prepares all before anything is done for any. */

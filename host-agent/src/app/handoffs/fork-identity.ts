@@ -4,7 +4,7 @@ import type { Instance } from '../../domain/instance.js';
 import type { ForkIdentity } from '../../ports/guest-link.js';
 
 /** Bytes mixed into the guest's kernel pool: as much as a hash of its pool holds, twice over. */
-const ENTROPY_BYTES = 64;
+export const ENTROPY_BYTES = 64;
 
 /** The machine id that belongs to an instance: 32 hex digits that follow from its id, as systemd makes one from a VM's UUID. */
 export const machineIdOf = (id: InstanceId): string => createHash('sha256').update(id).digest('hex').slice(0, 32);
@@ -23,19 +23,8 @@ export function forkIdentity({ id, name, network }: Instance): Required<ForkIden
   };
 }
 
-/** The payload of `offshoot.network`. */
-export function identityPayload(fork: Instance): Buffer {
-  const { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs } = forkIdentity(fork);
-  return Buffer.from(
-    JSON.stringify({
-      mac,
-      ipv4,
-      prefixLength,
-      gateway,
-      hostname,
-      machineId,
-      entropy: entropy.toString('base64'),
-      hostTimeMs,
-    }),
-  );
+/** The payload of `offshoot.network`: what does not depend on when it is asked for. */
+export function networkPayload({ id, name, network }: Instance): Buffer {
+  const { mac, ipv4, prefixLength, gateway } = network;
+  return Buffer.from(JSON.stringify({ mac, ipv4, prefixLength, gateway, hostname: name, machineId: machineIdOf(id) }));
 }

@@ -1,22 +1,22 @@
-import { InvalidState, NotFound, Timeout, messageOf } from '@offshoot/shared/errors.js';
+import { Timeout } from '@offshoot/shared/errors.js';
 import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
-import type { Logger } from 'pino';
 import type { Instance } from '../../domain/instance.js';
 import { deliver } from '../../mailbox/delivery.js';
-import { planDeliveries, type PlannedDelivery } from '../../mailbox/delivery-plan.js';
+import type { PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { PendingAck } from '../../ports/ack-listener.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { Context } from '../context.js';
 import { awaitAck } from './awaited-ack.js';
-import { forkIdentity, identityPayload } from './fork-identity.js';
+import { forkIdentity, networkPayload } from './fork-identity.js';
+import type { IdentityPlan } from './identity-plan.js';
 import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
 
 /** After this long without an ack the agent is asked over its channel, in milliseconds; on TCG an ack takes up to 700. */
 const SILENT_AFTER_MS = 2000;
 
 /**
- * Gives the fork its identity (address, name, random state, time): through the reserved mailbox, so that the guest has it
- * with its first instruction. Where that mailbox is missing or stays silent, the host calls the agent instead.
+ * Gives the fork its addresses and names: through the reserved mailbox, so that the guest has them with its first instruction.
+ * Where that mailbox is missing or stays silent, the host calls the agent instead, and gives it the whole identity.
  */
 export class NetworkHandoff implements ResumeHandoff {
   readonly name = 'network';
@@ -25,32 +25,22 @@ export class NetworkHandoff implements ResumeHandoff {
   private planned: PlannedDelivery | undefined;
   private pending: PendingAck | undefined;
   private fork: Instance | undefined;
-  private readonly logger: Logger;
 
   constructor(
     private readonly context: Context,
+    private readonly plan: IdentityPlan,
     private readonly options: { readonly wait: boolean; readonly timeoutMs: number },
-  ) {
-    this.logger = context.logger.child({ component: 'network-handoff' });
-  }
+  ) {}
 
-  async prepare({ instance, capture, files }: ForkSource, signal: AbortSignal): Promise<void> {
-    const lookup = await this.context.mailboxIndexes.of(files, capture).lookup([NETWORK_MAILBOX], signal);
-    // The payload is known only when the fork's address is; it is filled in at apply.
-    const request = { name: NETWORK_MAILBOX, token: undefined, contentType: 'json', payload: Buffer.alloc(0) } as const;
-    try {
-      [this.planned] = planDeliveries(lookup, [request]);
-    } catch (error) {
-      if (!(error instanceof NotFound || error instanceof InvalidState)) throw error;
-      this.logger.warn({ instance: instance.id, error: messageOf(error) }, 'forks are addressed over the channel');
-    }
+  async prepare(source: ForkSource, signal: AbortSignal): Promise<void> {
+    this.planned = await this.plan.placeOf(NETWORK_MAILBOX, source, signal);
   }
 
   async apply(memory: GuestMemory, fork: Instance): Promise<void> {
     this.fork = fork;
     if (this.planned === undefined) return;
     const { ipv4, gateway } = fork.network;
-    const payload = identityPayload(fork);
+    const payload = networkPayload(fork);
     const { acks, network } = this.context;
     const [delivered] = await deliver(memory, [
       { planned: { ...this.planned, payload }, ack: { address: gateway, port: acks.port } },
