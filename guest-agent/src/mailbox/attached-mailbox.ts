@@ -66,7 +66,14 @@ export class AttachedMailbox implements Disposable {
     if (segmentAddresses.length < this.addresses.length) return undefined;
     const state = headers.find((header) => header.state !== 'armed')?.state ?? 'armed';
     const { name, token, nonce } = this.identity;
-    return { name, tokenFingerprint: tokenFingerprint(token), nonce, segmentAddresses, state: FRAME_STATE[state] };
+    return {
+      name,
+      tokenFingerprint: tokenFingerprint(token),
+      nonce,
+      segmentAddresses,
+      state: FRAME_STATE[state],
+      attached: true,
+    };
   }
 
   [Symbol.dispose](): void {

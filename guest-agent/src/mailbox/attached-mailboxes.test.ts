@@ -250,8 +250,8 @@ describe('mailboxes in a program’s own memory', () => {
       attach([1, 0]);
       const map = PageMap.open(program.pid);
       const segmentAddresses = program.addresses(1, 0).map((address) => map.physicalAddress(address));
-      const tokenOf = { tokenFingerprint: tokenFingerprint('tk') };
-      expect(attached.registrations()).toEqual([{ name: 'task', nonce: 7n, segmentAddresses, state: 1, ...tokenOf }]);
+      const frame = { name: 'task', nonce: 7n, tokenFingerprint: tokenFingerprint('tk') };
+      expect(attached.registrations()).toEqual([{ ...frame, segmentAddresses, state: 1, attached: true }]);
       program.deliver(Buffer.from('x'), 1, 0);
       expect(attached.registrations()).toMatchObject([{ state: 2 }]);
       program.change([1, 0], consumeSegments);

@@ -107,6 +107,7 @@ export class Mailbox {
       nonce: this.marker.nonce,
       segmentAddresses,
       state: FRAME_STATE[this.state],
+      attached: false,
     };
   }
 

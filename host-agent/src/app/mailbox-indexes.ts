@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Capture, Instance, RegisteredMailbox } from '../domain/instance.js';
-import type { IndexedMailbox } from '../mailbox/indexed-mailbox.js';
+import { armedBy, type IndexedMailbox } from '../mailbox/indexed-mailbox.js';
 import { MailboxIndex } from '../mailbox/mailbox-index.js';
 import { SEGMENT_CAPACITY } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { CapturePaths, StatePaths } from '../paths.js';
@@ -68,17 +68,20 @@ const viewOfIndexed = ({ segmentAddresses, registered, ...mailbox }: IndexedMail
   registered,
   segments: segmentAddresses.length,
   segmentsFound: segmentAddresses.filter((gpa) => gpa !== undefined).length,
-  armedBy: registered ? 'agent' : 'program',
+  armedBy: mailbox.armedBy,
 });
 
-const viewOfRegistered = ({ name, tokenFingerprint, state, segmentAddresses }: RegisteredMailbox): MailboxView => ({
-  name,
-  tokenFingerprint,
-  state,
-  capacityBytes: segmentAddresses.length * SEGMENT_CAPACITY,
-  generation: undefined,
-  registered: true,
-  segments: segmentAddresses.length,
-  segmentsFound: segmentAddresses.length,
-  armedBy: 'agent',
-});
+const viewOfRegistered = (registration: RegisteredMailbox): MailboxView => {
+  const { name, tokenFingerprint, state, segmentAddresses } = registration;
+  return {
+    name,
+    tokenFingerprint,
+    state,
+    capacityBytes: segmentAddresses.length * SEGMENT_CAPACITY,
+    generation: undefined,
+    registered: true,
+    segments: segmentAddresses.length,
+    segmentsFound: segmentAddresses.length,
+    armedBy: armedBy(registration),
+  };
+};

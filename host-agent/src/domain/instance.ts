@@ -12,6 +12,8 @@ export interface RegisteredMailbox {
   /** Guest-physical address of each segment. */
   readonly segmentAddresses: readonly number[];
   readonly state: 'armed' | 'delivered' | 'consumed' | 'disposed';
+  /** Whether it is in a program's own memory, not in the agent's. */
+  readonly attached: boolean;
 }
 
 /** A stretch of guest memory: where it is for the guest, and where in the memory file. Bytes throughout. */

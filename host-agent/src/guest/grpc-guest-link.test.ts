@@ -33,6 +33,7 @@ const task = (changes: Partial<RegisteredMailbox> = {}): RegisteredMailbox => ({
   nonce: 1n,
   segmentAddresses: [4096n],
   state: 1,
+  attached: false,
   ...changes,
 });
 

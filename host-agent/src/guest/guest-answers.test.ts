@@ -7,6 +7,7 @@ const mailbox = (changes: object = {}) => ({
   nonce: 255n,
   segmentAddresses: [4096n],
   state: 1,
+  attached: true,
   ...changes,
 });
 
@@ -19,6 +20,7 @@ describe('what a guest answers', () => {
         nonce: '00000000000000ff',
         segmentAddresses: [4096],
         state: 'armed',
+        attached: true,
       },
     ]);
   });

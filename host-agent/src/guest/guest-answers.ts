@@ -55,6 +55,7 @@ function parseMailbox(answer: Registered): RegisteredMailbox {
     nonce: formatNonce(answer.nonce),
     segmentAddresses,
     state,
+    attached: answer.attached,
   };
 }
 

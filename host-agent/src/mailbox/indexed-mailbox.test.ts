@@ -73,6 +73,16 @@ describe('putting frames together to mailboxes', () => {
     expect(mailbox).toMatchObject({ duplicated: false, registered: true, segmentAddresses: [4096] });
   });
 
+  it('knows whose memory it is in', () => {
+    const registration = registrationOf({ gpa: 0 });
+    for (const [registrations, armedBy] of [
+      [[registration], 'agent'],
+      [[{ ...registration, attached: true }], 'program'],
+      [[], 'program'],
+    ] as const)
+      expect(assembleMailboxes(found({ gpa: 0 }), registrations)).toMatchObject([{ armedBy }]);
+  });
+
   it('knows a registered frame again by its nonce when its page has moved', () => {
     const [mailbox] = assembleMailboxes(found({ gpa: 4096 }), [registrationOf({ gpa: 0 })]);
     expect(mailbox).toMatchObject({ registered: true, segmentAddresses: [4096] });

@@ -17,6 +17,8 @@ export interface IndexedMailbox {
   readonly capacityBytes: number;
   /** Whether the guest agent told us of it; otherwise only a scan found it. */
   readonly registered: boolean;
+  /** Whose memory it is in. */
+  readonly armedBy: 'agent' | 'program';
   /** Guest-physical address of each segment; undefined for one that is not in memory. */
   readonly segmentAddresses: readonly (number | undefined)[];
   /** Whether a segment stands in several places, and nothing says which of them the guest reads. */
@@ -47,6 +49,10 @@ export function assembleMailboxes(
   const registeredNames = new Set(mailboxes.filter((mailbox) => mailbox.registered).map(({ name }) => name));
   return mailboxes.filter((mailbox) => mailbox.registered || !registeredNames.has(mailbox.name));
 }
+
+/** A registration says whose memory it is; frames that only a scan finds, a program made. */
+export const armedBy = (registration: RegisteredMailbox | undefined): 'agent' | 'program' =>
+  registration === undefined || registration.attached ? 'program' : 'agent';
 
 /** Never empty. */
 type FrameGroup = [LocatedFrame, ...LocatedFrame[]];
@@ -82,6 +88,7 @@ function assemble(group: FrameGroup, registrations: ReadonlyMap<string, Register
     generation: Math.max(...present.map(({ generation }) => generation)),
     capacityBytes: first.segmentCount * SEGMENT_CAPACITY,
     registered: registration !== undefined,
+    armedBy: armedBy(registration),
     segmentAddresses: segments.map((frame) => frame?.gpa),
     duplicated,
   };

@@ -37,6 +37,7 @@ export function registrationOf(frame: TestFrame): RegisteredMailbox {
     nonce: (frame.nonce ?? 1n).toString(16).padStart(16, '0'),
     segmentAddresses: [frame.gpa],
     state: frame.state ?? 'armed',
+    attached: false,
   };
 }
 

@@ -55,6 +55,8 @@ export interface RegisteredMailbox {
   segmentAddresses: bigint[];
   /** Frame state: 1 armed, 2 delivered, 3 consumed. */
   state: number;
+  /** Whether the frames are in a program's own memory, not in the agent's. */
+  attached: boolean;
 }
 
 /** RegisterMailboxRequest has no fields. */
@@ -352,7 +354,7 @@ export const HelloResponse: MessageFns<HelloResponse> = {
 };
 
 function createBaseRegisteredMailbox(): RegisteredMailbox {
-  return { name: "", tokenFingerprint: "", nonce: 0n, segmentAddresses: [], state: 0 };
+  return { name: "", tokenFingerprint: "", nonce: 0n, segmentAddresses: [], state: 0, attached: false };
 }
 
 export const RegisteredMailbox: MessageFns<RegisteredMailbox> = {
@@ -381,6 +383,9 @@ export const RegisteredMailbox: MessageFns<RegisteredMailbox> = {
     }
     if (message.state !== 0) {
       writer.uint32(40).uint32(message.state);
+    }
+    if (message.attached !== false) {
+      writer.uint32(48).bool(message.attached);
     }
     return writer;
   },
@@ -448,6 +453,14 @@ export const RegisteredMailbox: MessageFns<RegisteredMailbox> = {
             message.state = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.attached = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -470,6 +483,7 @@ export const RegisteredMailbox: MessageFns<RegisteredMailbox> = {
     message.nonce = (object.nonce !== undefined && object.nonce !== null) ? BigInt(object.nonce) : 0n;
     message.segmentAddresses = object.segmentAddresses?.map((e) => BigInt(e)) || [];
     message.state = object.state ?? 0;
+    message.attached = object.attached ?? false;
     return message;
   },
 };
