@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints golden-vectors.json: frames, acks and what must be refused, derived from the specification's table alone.
+"""Prints golden-vectors.json: frames, whole mailboxes, acks and what must be refused, derived from the specification's table alone.
 
 This shares no code with the codec it judges: offsets stand here a second time on purpose. Frames are given by their
 non-zero ranges. usage: python3 golden-vectors.py > golden-vectors.json && npx prettier --write golden-vectors.json
@@ -17,8 +17,7 @@ JSON_TYPE, BYTES_TYPE = 1, 2
 
 
 def ranges(page):
-    """Runs of bytes that are not all zero; zero gaps under 8 bytes stay inside a run."""
-    assert len(page) == FRAME
+    """Runs of bytes that are not all zero, of a page or a payload; zero gaps under 8 bytes stay inside a run."""
     out, start, last = [], None, None
     for i, byte in enumerate(page):
         if not byte:
@@ -151,6 +150,113 @@ refuse("content type 0", "delivery", "content-type", patched(good, 236, b"\0"))
 refuse("content type 3", "delivery", "content-type", patched(good, 236, b"\x03"))
 refuse("ack transport 4", "delivery", "ack", patched(good, 237, b"\x04"))
 
+SEGMENT = 3840
+mailboxes, incomplete_mailboxes, rejected_mailboxes = [], [], []
+
+
+def armed_segments(count, **fields):
+    return [marker(index=i, count=count, **fields) for i in range(count)]
+
+
+def fill(pages, payload, generation=1, kind=BYTES_TYPE, transport=1, port=40123, ip=(10, 0, 2, 2), nonce=ACK):
+    """The payload over all segments in order; those behind its end get none of it, and the generation all the same."""
+    parts = [payload[i * SEGMENT : (i + 1) * SEGMENT] for i in range(len(pages))]
+    return [delivered(p, generation, part, kind, transport, port, ip, len(payload), nonce) for p, part in zip(pages, parts)]
+
+
+def sparse(length):
+    """A payload that names each segment at its beginning and marks its end, and is zero elsewhere: short as ranges."""
+    payload = bytearray(length)
+    for start in range(0, length, SEGMENT):
+        end = min(start + SEGMENT, length)
+        text = b"segment %d" % (start // SEGMENT)
+        payload[start : min(start + len(text), end)] = text[: end - start]
+        payload[end - 1] = 0xFF
+    return bytes(payload)
+
+
+def described(title, pages):
+    """A mailbox as whoever armed it knows it, and its pages as they stand."""
+    name, token = (bytes(pages[0][a:b]).rstrip(b"\0").decode() for a, b in ((16, 80), (80, 208)))
+    nonce = struct.unpack_from("<Q", pages[0], 216)[0]
+    armed = {"name": name, "token": token, "nonce": f"{nonce:016x}", "segmentCount": len(pages)}
+    return {"title": title, "armed": armed, "segments": [ranges(page) for page in pages]}
+
+
+def mailbox(title, pages, payload):
+    generation = struct.unpack_from("<I", pages[0], 224)[0]
+    kind, transport, port = struct.unpack_from("<BBH", pages[0], 236)
+    ack_nonce = struct.unpack_from("<Q", pages[0], 248)[0]
+    mailboxes.append(
+        {
+            **described(title, pages),
+            "delivery": {
+                "generation": generation,
+                "contentType": KINDS[kind],
+                "payload": {"length": len(payload), "ranges": ranges(payload)},
+                "ack": {
+                    "transport": TRANSPORTS[transport],
+                    "port": port,
+                    "address": ".".join(map(str, pages[0][240:244])),
+                    "nonce": f"{ack_nonce:016x}",
+                },
+            },
+        }
+    )
+
+
+def incomplete(title, pages):
+    incomplete_mailboxes.append(described(title, pages))
+
+
+def refuse_mailbox(title, problem, pages, first=0):
+    """`first`: a segment that is as it was armed, where the first one is what is wrong."""
+    entry = described(title, pages)
+    entry["armed"] = described(title, [pages[first]] * len(pages))["armed"]
+    rejected_mailboxes.append({**entry, "problem": problem})
+
+
+def with_segment(pages, index, page):
+    return [page if i == index else other for i, other in enumerate(pages)]
+
+
+three = sparse(2 * SEGMENT + 5)
+filled = fill(armed_segments(3), three)
+mailbox("one segment of JSON", fill(armed_segments(1), hello, kind=JSON_TYPE), hello)
+mailbox("three segments, the last one short", filled, three)
+mailbox("three segments of which the payload fills one exactly", fill(armed_segments(3), sparse(SEGMENT)), sparse(SEGMENT))
+mailbox("two segments for one byte more than one holds", fill(armed_segments(2), sparse(SEGMENT + 1)), sparse(SEGMENT + 1))
+mailbox("three segments of no bytes, without an ack", fill(armed_segments(3), b"", transport=0, port=0, ip=(0, 0, 0, 0), nonce=0), b"")
+mailbox("64 full segments over the agent's channel", fill(armed_segments(64), sparse(64 * SEGMENT), generation=9, transport=3, port=0, ip=(0, 0, 0, 0)), sparse(64 * SEGMENT))
+
+incomplete("one segment, armed", armed_segments(1))
+incomplete("three segments, armed", armed_segments(3))
+incomplete("three bodies without a generation", [patched(p, 224, b"\0\0\0\0") for p in filled])
+incomplete("a generation in the first of three segments only", with_segment([patched(p, 224, b"\0\0\0\0") for p in filled], 0, filled[0]))
+incomplete("a generation in all of three segments but the last", with_segment(filled, 2, patched(filled[2], 224, b"\0\0\0\0")))
+incomplete("a delivery whose last segment is still armed", with_segment(filled, 2, armed_segments(3)[2]))
+
+refuse_mailbox("mixed generations", "generation", with_segment(filled, 1, fill(armed_segments(3), three, generation=2)[1]))
+refuse_mailbox("mixed totals", "length", with_segment(filled, 1, fill(armed_segments(3), three + b"x")[1]))
+refuse_mailbox("a segment with too little", "length", with_segment(filled, 1, delivered(armed_segments(3)[1], 1, three[SEGMENT : 2 * SEGMENT - 1], BYTES_TYPE, 1, 40123, (10, 0, 2, 2), len(three), ACK)))
+refuse_mailbox("a segment with too much", "length", with_segment(filled, 2, delivered(armed_segments(3)[2], 1, b"123456", BYTES_TYPE, 1, 40123, (10, 0, 2, 2), len(three), ACK)))
+refuse_mailbox("one segment of a total for three", "length", [patched(fill(armed_segments(1), hello)[0], 244, struct.pack("<I", len(three)))])
+refuse_mailbox("mixed content types", "content-type", with_segment(filled, 2, fill(armed_segments(3), three, kind=JSON_TYPE)[2]))
+refuse_mailbox("mixed ack nonces", "ack", with_segment(filled, 1, fill(armed_segments(3), three, nonce=ACK ^ 1)[1]))
+refuse_mailbox("mixed ack transports", "ack", with_segment(filled, 1, fill(armed_segments(3), three, transport=3)[1]))
+refuse_mailbox("mixed ack ports", "ack", with_segment(filled, 1, fill(armed_segments(3), three, port=1)[1]))
+refuse_mailbox("mixed ack addresses", "ack", with_segment(filled, 2, fill(armed_segments(3), three, ip=(10, 0, 2, 3))[2]))
+refuse_mailbox("one flipped bit in the last segment", "checksum", with_segment(filled, 2, patched(filled[2], 260, bytes([filled[2][260] ^ 1]))))
+refuse_mailbox("a generation in a segment that was not delivered", "state", with_segment(filled, 1, patched(filled[1], 212, struct.pack("<I", ARMED))))
+refuse_mailbox("a segment consumed already", "state", with_segment(filled, 1, patched(filled[1], 212, struct.pack("<I", CONSUMED))))
+refuse_mailbox("a segment of another arming", "nonce", with_segment(filled, 1, fill(armed_segments(3, nonce=1), three)[1]))
+refuse_mailbox("a first segment of another arming", "nonce", with_segment(filled, 0, fill(armed_segments(3, nonce=1), three)[0]), first=1)
+refuse_mailbox("a segment of another mailbox", "name", with_segment(filled, 1, fill(armed_segments(3, name=b"other"), three)[1]))
+refuse_mailbox("a segment with another token", "token", with_segment(filled, 1, fill(armed_segments(3, token=b"other"), three)[1]))
+refuse_mailbox("segments in another order", "segments", [filled[0], filled[2], filled[1]])
+refuse_mailbox("a segment of another number of them", "segments", with_segment(filled, 1, fill(armed_segments(4), three)[1]))
+refuse_mailbox("a wiped segment with a generation", "magic", with_segment(filled, 1, patched(bytearray(FRAME), 224, b"\1")))
+
 HEAD = "offshoot-ack v=1 mailbox=task generation=1 nonce=00000000000000ff stage=applied"
 
 
@@ -204,6 +310,9 @@ vectors = {
     "frameSize": FRAME,
     "frames": frames,
     "rejectedFrames": rejected_frames,
+    "mailboxes": mailboxes,
+    "incompleteMailboxes": incomplete_mailboxes,
+    "rejectedMailboxes": rejected_mailboxes,
     "acks": acks,
     "rejectedAcks": rejected_acks,
     "ackOks": [{"line": ok_line, "nonce": "00000000000000ff"}, {"line": ok_line[:-16] + "f" * 16, "nonce": "f" * 16}],

@@ -1,80 +1,28 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { crc32 } from '../crc32.js';
 import { Corrupt } from '../errors.js';
-import {
-  formatAck,
-  formatAckOk,
-  formatNonce,
-  parseAck,
-  parseAckOk,
-  type AckReject,
-  type AckStage,
-} from './ack-line.js';
-import { FRAME_SIZE, type AckTransport, type ContentType, type FrameState } from './frame-layout.js';
+import { formatAck, formatAckOk, formatNonce, parseAck, parseAckOk } from './ack-line.js';
+import { FRAME_SIZE, SEGMENT_CAPACITY } from './frame-layout.js';
 import {
   armFrame,
   deliveryBytes,
   generationBytes,
   readDelivery,
   readFrameHeader,
+  readGeneration,
   tokenFingerprint,
   tokenSha256,
   writeFrameState,
-  type FrameProblem,
 } from './frame.js';
-
-interface Range {
-  offset: number;
-  hex: string;
-}
-
-interface Vectors {
-  frameSize: number;
-  frames: {
-    title: string;
-    ranges: Range[];
-    header: {
-      name: string;
-      token: string;
-      segmentIndex: number;
-      segmentCount: number;
-      nonce: string;
-      state: FrameState;
-      generation: number;
-    };
-    delivery?: {
-      generation: number;
-      contentType: ContentType;
-      payload: string;
-      totalLength: number;
-      ack: { transport: AckTransport; port: number; address: string; nonce: string };
-    };
-  }[];
-  rejectedFrames: { title: string; reader: 'header' | 'delivery'; problem: FrameProblem; ranges: Range[] }[];
-  acks: {
-    line: string;
-    canonical: boolean;
-    ack: { mailbox: string; generation: number; nonce: string; stage: AckStage; detail: string };
-  }[];
-  rejectedAcks: { line: string; reject: AckReject }[];
-  ackOks: { line: string; nonce: string }[];
-  rejectedAckOks: string[];
-  tokens: { token: string; sha256: string }[];
-  crc32: { hex: string; value: number }[];
-}
+import { bytesOfRanges, readGoldenVectors, type GoldenMailbox, type GoldenRange } from './golden-vectors.js';
+import { armSegments, readSegments } from './segments.js';
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
-const vectors = JSON.parse(readFileSync(file('golden-vectors.json'), 'utf8')) as Vectors;
+const vectors = readGoldenVectors();
 const bigint = (hex: string): bigint => BigInt(`0x${hex}`);
-
-function pageOf(ranges: readonly Range[]): Buffer {
-  const page = Buffer.alloc(FRAME_SIZE);
-  for (const { offset, hex } of ranges) page.write(hex, offset, 'hex');
-  return page;
-}
+const pageOf = (ranges: readonly GoldenRange[]): Buffer => bytesOfRanges(FRAME_SIZE, ranges);
 
 function problemOf(read: () => unknown): string | undefined {
   try {
@@ -139,6 +87,50 @@ describe('golden vectors of the mailbox frame', () => {
 
   it.each(vectors.crc32)('CRC-32 of $hex is $value', ({ hex, value }) => {
     expect(crc32(Buffer.from(hex, 'hex'))).toBe(value);
+  });
+});
+
+describe('golden vectors of whole mailboxes', () => {
+  const pagesOf = ({ segments }: GoldenMailbox): Buffer[] => segments.map(pageOf);
+  const markerOf = ({ armed: { name, token, nonce } }: GoldenMailbox) => ({ name, token, nonce: bigint(nonce) });
+
+  it.each(vectors.mailboxes)('$title are written byte for byte', (mailbox) => {
+    const { generation, contentType, payload, ack } = mailbox.delivery;
+    const all = bytesOfRanges(payload.length, payload.ranges);
+    const pages = mailbox.segments.map(() => Buffer.alloc(FRAME_SIZE, 0xee));
+    armSegments(pages, markerOf(mailbox));
+    pages.forEach((page, i) => {
+      const { offset, bytes } = deliveryBytes(readFrameHeader(page), {
+        generation,
+        contentType,
+        payload: all.subarray(i * SEGMENT_CAPACITY, (i + 1) * SEGMENT_CAPACITY),
+        totalLength: all.length,
+        ack: { ...ack, nonce: bigint(ack.nonce) },
+      });
+      bytes.copy(page, offset);
+      const last = generationBytes(generation);
+      last.bytes.copy(page, last.offset);
+    });
+    expect(pages.findIndex((page, i) => !page.equals(pageOf(mailbox.segments[i]!)))).toBe(-1);
+  });
+
+  it.each(vectors.mailboxes)('$title are one delivery', (mailbox) => {
+    const { payload, ack, ...rest } = mailbox.delivery;
+    const read = readSegments(pagesOf(mailbox), markerOf(mailbox));
+    expect(read.payload.equals(bytesOfRanges(payload.length, payload.ranges))).toBe(true);
+    expect(read).toMatchObject({ ...rest, ack: { ...ack, nonce: bigint(ack.nonce) } });
+  });
+
+  it.each(vectors.incompleteMailboxes)('$title are not all delivered', (mailbox) => {
+    const pages = pagesOf(mailbox);
+    expect(pages.some((page) => readGeneration(page) === 0)).toBe(true);
+    expect(problemOf(() => readSegments(pages, markerOf(mailbox)))).toBe('generation');
+  });
+
+  it.each(vectors.rejectedMailboxes)('$title are refused: $problem', (mailbox) => {
+    const pages = pagesOf(mailbox);
+    expect(pages.some((page) => readGeneration(page) === 0)).toBe(false);
+    expect(problemOf(() => readSegments(pages, markerOf(mailbox)))).toBe(mailbox.problem);
   });
 });
 
