@@ -259,10 +259,10 @@ export interface MailboxDelivery {
   token: string;
   payload:
     | //
-    /** JSON text, delivered byte for byte, at most 3840 bytes. */
+    /** JSON text, delivered byte for byte, at most what the mailbox holds: 3840 bytes a segment, 245760 in all. */
     { $case: "json"; json: string }
     | //
-    /** Any bytes, at most 3840. */
+    /** Any bytes, at most as many. */
     { $case: "data"; data: Buffer }
     | undefined;
   /** Answer only when the guest acknowledged it as applied; true when unset. */
