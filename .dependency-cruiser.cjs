@@ -1,5 +1,5 @@
 /**
- * The arrows of the house. `proto <- shared <- {host-agent, guest-agent}`; inside the host `domain <- ports <- app`,
+ * The arrows of the house. `proto <- shared <- {host-agent, guest-agent, sdk}`; inside the host `domain <- ports <- app`,
  * adapters (drivers, network, images, storage, state, guest, mailbox) know ports, domain, paths and os, never each other
  * nor app; grpc and cli sit outside; only main.ts wires adapters in.
  */
@@ -25,25 +25,32 @@ module.exports = {
       name: 'proto-is-the-root',
       severity: 'error',
       from: { path: '^proto/' },
-      to: { path: '^(shared|host-agent|guest-agent|test)/' },
+      to: { path: '^(shared|host-agent|guest-agent|sdk|test)/' },
     },
     {
       name: 'shared-knows-no-agent',
       severity: 'error',
       from: { path: '^shared/' },
-      to: { path: '^(host-agent|guest-agent|test)/' },
+      to: { path: '^(host-agent|guest-agent|sdk|test)/' },
     },
     {
       name: 'host-does-not-know-guest',
       severity: 'error',
       from: { path: '^host-agent/' },
-      to: { path: '^(guest-agent|test)/' },
+      to: { path: '^(guest-agent|sdk|test)/' },
     },
     {
       name: 'guest-does-not-know-host',
       severity: 'error',
       from: { path: '^guest-agent/' },
-      to: { path: '^(host-agent|test)/' },
+      to: { path: '^(host-agent|sdk|test)/' },
+    },
+    {
+      name: 'sdk-bundles-the-codec-alone',
+      comment: 'A library runs in a guest that has nothing of ours: what it imports is in its one file.',
+      severity: 'error',
+      from: { path: '^sdk/' },
+      to: { path: '^(proto|host-agent|guest-agent|test)/' },
     },
     {
       name: 'domain-knows-nobody',

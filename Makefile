@@ -24,4 +24,4 @@ bench: build ## Measure forks on this machine, write bench/results/ (BENCH=--cap
 	@node host-agent/dist/bench/main.js $(BENCH)
 
 clean: ## Remove what was built; images and Node packages stay
-	@rm -rf proto/dist shared/dist host-agent/dist guest-agent/dist test/dist coverage
+	@rm -rf proto/dist shared/dist host-agent/dist guest-agent/dist sdk/javascript/dist sdk/conformance/dist test/dist coverage

@@ -12,7 +12,7 @@ npx eslint --max-warnings 0 .
 step 'format'
 npx prettier --check --log-level warn .
 step 'arrows'
-npx depcruise --config .dependency-cruiser.cjs proto/src shared/src host-agent/src guest-agent/src
+npx depcruise --config .dependency-cruiser.cjs proto/src shared/src host-agent/src guest-agent/src sdk/javascript/src
 step 'proto style'
 npm run --silent lint --workspace @offshoot/proto
 step 'stubs are current'
