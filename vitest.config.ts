@@ -10,7 +10,10 @@ export default defineConfig({
   },
   test: {
     projects: [
-      { extends: true, test: { name: 'unit', include: ['{shared,host-agent,guest-agent}/src/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: { name: 'unit', include: ['{shared,host-agent,guest-agent}/src/**/*.test.ts', 'sdk/**/*.test.ts'] },
+      },
       {
         extends: true,
         test: {

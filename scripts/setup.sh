@@ -24,8 +24,8 @@ xz-utils          kernel modules packed with xz
 zstd              kernel modules packed with zstd
 iproute2          bridge of the tap network
 nftables          rules of the tap network
-build-essential   better-sqlite3, where no prebuilt one fits; bare guest of the tests
-python3           node-gyp, for the same
+build-essential   better-sqlite3, where no prebuilt one fits; bare guest and C library of the tests
+python3           node-gyp, for the same; Python library of the tests
 xfsprogs          file systems with reflinks in the tests, where run as root
 btrfs-progs       the same
 LIST
