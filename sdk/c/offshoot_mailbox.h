@@ -755,8 +755,7 @@ static offshoot_result offshoot__arm_all(offshoot_mailbox *mailbox, const char *
   mailbox->nonce = offshoot__get(nonce, sizeof nonce);
   mailbox->is_taken = 0;
   mailbox->can_ack = 0;
-  /* All wiped before one is armed: at no time do segments of two armings stand side by side. */
-  memset(mailbox->memory, 0, offshoot__memory_size(mailbox->segments));
+  memset(offshoot__assembled(mailbox), 0, mailbox->segments * OFFSHOOT__FRAME); /* what was delivered before */
   for (size_t i = 0; i < mailbox->segments; i++)
     offshoot__arm_frame(offshoot__page(mailbox, i), mailbox->name, token, i, mailbox->segments, mailbox->nonce);
   return offshoot__attach(mailbox);

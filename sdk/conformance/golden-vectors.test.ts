@@ -111,9 +111,15 @@ describe.each(LIBRARIES.filter(isTestable))('$name and the golden vectors', (lib
     expect(line.length).toBeLessThanOrEqual(1200);
   });
 
-  it('a detail that is not UTF-8 is made so', async () => {
-    const line = await program.ask('ack-line', hexed('task'), 1, '00000000000000ff', 'failed', 'ff41');
-    expect(line).toMatch(/ stage=failed detail=%EF%BF%BDA$/);
+  it.each([
+    ['a byte that begins nothing', 'ff', 1],
+    ['a character cut short', 'c3', 1],
+    ['a character of too many bytes', 'e08080', 3],
+    ['a surrogate', 'eda080', 3],
+    ['a number beyond the last character', 'f4908080', 4],
+  ])('a detail with %s is made UTF-8', async (_, hex, replaced) => {
+    const line = await program.ask('ack-line', hexed('task'), 1, '00000000000000ff', 'failed', `${hex}41`);
+    expect(line.split(' ').at(-1)).toBe(`detail=${'%EF%BF%BD'.repeat(replaced)}A`);
   });
 
   it.each(vectors.ackOks)('$line is heard', async ({ line, nonce }) => {

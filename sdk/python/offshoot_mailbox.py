@@ -230,9 +230,6 @@ class Mailbox:
         pages = self._own_pages()
         self._is_taken, self._answerable = False, None
         self._nonce = secrets.randbits(64)
-        # All wiped before one is armed: at no time do segments of two armings stand side by side.
-        for page in pages:
-            page[:] = bytes(_FRAME)
         for index, page in enumerate(pages):
             _arm_frame(page, self.name.encode(), token, index, len(pages), self._nonce)
         token[:] = bytes(len(token))
@@ -479,9 +476,10 @@ def _format_ack(mailbox: str, generation: int, nonce: int, stage: str, detail: s
     if detail == "":
         return line
     line += " detail="
-    # A surrogate without its other half, which UTF-8 cannot say, becomes U+FFFD.
-    for character in detail.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"):
-        encoded = "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in character.encode())
+    for character in detail:
+        # A surrogate by itself is no character that UTF-8 could say.
+        data = ("\ufffd" if "\ud800" <= character <= "\udfff" else character).encode()
+        encoded = "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in data)
         if len(line) + len(encoded) > _MAX_ACK_BYTES:
             break
         line += encoded
