@@ -80,9 +80,9 @@ export class OwnMailbox implements Mailbox {
 
   async wait({ timeoutMs, keep = false, signal }: WaitOptions = {}): Promise<Delivery> {
     const pages = this.pages();
-    if (this.isTaken)
-      throw new MailboxError('MAILBOX_CONSUMED', `what was delivered into ${this.name} was taken: arm it again`);
+    this.refuseTaken();
     await this.awaitDelivery(pages, timeoutMs, signal);
+    this.refuseTaken(); // by another wait meanwhile
     try {
       this.isTaken = true;
       const { name, nonce, token } = this;
@@ -142,6 +142,11 @@ export class OwnMailbox implements Mailbox {
     if (this.disposed.signal.aborted)
       throw new MailboxError('MAILBOX_DISPOSED', `mailbox ${this.name} was disposed of`);
     return this.memory.pages;
+  }
+
+  private refuseTaken(): void {
+    if (this.isTaken)
+      throw new MailboxError('MAILBOX_CONSUMED', `what was delivered into ${this.name} was taken: arm it again`);
   }
 
   /** Tells the agent where the frames are, if it is there and we know it. */
