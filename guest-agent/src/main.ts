@@ -11,7 +11,7 @@ import { SshHostKeys } from './identity/ssh-host-keys.js';
 import { wallClock } from './identity/wall-clock.js';
 import { LOCAL_SOCKET } from './local/local-protocol.js';
 import { log } from './log.js';
-import { defaultGateway } from './network/default-gateway.js';
+import { defaultGateway } from '@offshoot/shared/default-gateway.js';
 import { NetworkInterface } from './network/network-interface.js';
 import { addEntropy } from './os/kernel-random.js';
 import { sync } from './os/libc.js';

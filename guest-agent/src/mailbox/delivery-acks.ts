@@ -3,7 +3,7 @@ import { Unsupported, messageOf } from '@offshoot/shared/errors.js';
 import type { Ack, AckStage } from '@offshoot/shared/mailbox/ack-line.js';
 import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import { log } from '../log.js';
-import { defaultGateway } from '../network/default-gateway.js';
+import { defaultGateway } from '@offshoot/shared/default-gateway.js';
 import type { ChannelAcks } from './channel-acks.js';
 import type { AckTarget, UdpAcks } from './udp-acks.js';
 

@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseAckOk } from '@offshoot/shared/mailbox/ack-line.js';
 import type { AckRoute } from '@offshoot/shared/mailbox/frame.js';
-import { defaultGateway } from './default-gateway.js';
+import { defaultGateway } from '@offshoot/shared/default-gateway.js';
 
 /** A datagram sent right after an address change is lost without an error, and the first often is: hence the repeats. */
 const FIRST_PAUSE_MS = 5;
