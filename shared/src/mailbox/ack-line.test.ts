@@ -2,9 +2,10 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvalidInput } from '../errors.js';
+import { FUZZ_CASES, FUZZ_TIMEOUT_MS } from '../testing/property.js';
 import { MAX_ACK_BYTES, checkMailboxName, formatAck, parseAck, parseAckOk, type Ack } from './ack-line.js';
 
-const RUNS = 100_000;
+const RUNS = FUZZ_CASES;
 const NAME_CHARACTERS = Array.from('ABCXYZabcxyz019._:-');
 const acks: fc.Arbitrary<Ack> = fc.record({
   mailbox: fc.string({ unit: fc.constantFrom(...NAME_CHARACTERS), minLength: 1, maxLength: 64 }),
@@ -16,49 +17,66 @@ const acks: fc.Arbitrary<Ack> = fc.record({
 const ack: Ack = { mailbox: 'task', generation: 3, nonce: 255n, stage: 'applied', detail: '' };
 
 describe('ack line', () => {
-  it('is read as it was written, whatever it says', () => {
-    fc.assert(
-      fc.property(acks, (written) => {
-        const detail = Buffer.from(written.detail, 'utf8').toString('utf8'); // a lone surrogate becomes U+FFFD
-        const parse = parseAck(Buffer.from(formatAck(written), 'latin1'));
-        return isDeepStrictEqual(parse, { ok: true, ack: { ...written, detail } });
-      }),
-      { numRuns: RUNS },
-    );
-  }, 60_000);
+  it(
+    'is read as it was written, whatever it says',
+    () => {
+      fc.assert(
+        fc.property(acks, (written) => {
+          const detail = Buffer.from(written.detail, 'utf8').toString('utf8'); // a lone surrogate becomes U+FFFD
+          const parse = parseAck(Buffer.from(formatAck(written), 'latin1'));
+          return isDeepStrictEqual(parse, { ok: true, ack: { ...written, detail } });
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
-  it('is refused or means exactly what its one canonical spelling means, whatever bytes arrive', () => {
-    const words = fc.constantFrom(
-      ...['offshoot-ack', 'offshoot-ack-ok', 'v=1', 'v=2', 'mailbox=task', 'mailbox=', 'generation=1', 'generation=01'],
-      ...['nonce=00000000000000ff', 'nonce=ff', 'stage=applied', 'stage=done', 'detail=%41', 'detail=%4', 'x=y', ''],
-    );
-    const lines = fc.oneof(
-      fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes)),
-      fc.array(words, { maxLength: 9 }).map((parts) => Buffer.from(parts.join(' '), 'latin1')),
-      fc
-        .shuffledSubarray(
-          ['v=1', 'mailbox=task', 'generation=1', 'nonce=00000000000000ff', 'stage=applied', 'detail=a'],
-          {
-            minLength: 5,
-          },
-        )
-        .map((parts) => Buffer.from(['offshoot-ack', ...parts].join(' '), 'latin1')),
-    );
-    let accepted = 0;
-    fc.assert(
-      fc.property(lines, (line) => {
-        const parse = parseAck(line);
-        if (!parse.ok) return;
-        accepted++;
-        expect(line.toString('latin1').split(' ').sort()).toEqual(
-          expect.arrayContaining(formatAck({ ...parse.ack, detail: '' }).split(' ')),
-        );
-        expect(parseAck(Buffer.from(formatAck(parse.ack), 'latin1'))).toEqual(parse);
-      }),
-      { numRuns: RUNS },
-    );
-    expect(accepted).toBeGreaterThan(100);
-  }, 60_000);
+  it(
+    'is refused or means exactly what its one canonical spelling means, whatever bytes arrive',
+    () => {
+      const words = fc.constantFrom(
+        ...[
+          'offshoot-ack',
+          'offshoot-ack-ok',
+          'v=1',
+          'v=2',
+          'mailbox=task',
+          'mailbox=',
+          'generation=1',
+          'generation=01',
+        ],
+        ...['nonce=00000000000000ff', 'nonce=ff', 'stage=applied', 'stage=done', 'detail=%41', 'detail=%4', 'x=y', ''],
+      );
+      const lines = fc.oneof(
+        fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes)),
+        fc.array(words, { maxLength: 9 }).map((parts) => Buffer.from(parts.join(' '), 'latin1')),
+        fc
+          .shuffledSubarray(
+            ['v=1', 'mailbox=task', 'generation=1', 'nonce=00000000000000ff', 'stage=applied', 'detail=a'],
+            {
+              minLength: 5,
+            },
+          )
+          .map((parts) => Buffer.from(['offshoot-ack', ...parts].join(' '), 'latin1')),
+      );
+      let accepted = 0;
+      fc.assert(
+        fc.property(lines, (line) => {
+          const parse = parseAck(line);
+          if (!parse.ok) return;
+          accepted++;
+          expect(line.toString('latin1').split(' ').sort()).toEqual(
+            expect.arrayContaining(formatAck({ ...parse.ack, detail: '' }).split(' ')),
+          );
+          expect(parseAck(Buffer.from(formatAck(parse.ack), 'latin1'))).toEqual(parse);
+        }),
+        { numRuns: RUNS },
+      );
+      expect(accepted).toBeGreaterThan(100);
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
   it('survives one flipped byte only as another ack, never as the same one', () => {
     const line = Buffer.from(formatAck({ ...ack, detail: 'fine' }), 'latin1');

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvalidInput } from '../errors.js';
+import { FUZZ_CASES, FUZZ_TIMEOUT_MS } from '../testing/property.js';
 import {
   ACK_TRANSPORT,
   CONTENT_TYPE,
@@ -29,7 +30,7 @@ import {
   type SegmentDelivery,
 } from './frame.js';
 
-const RUNS = 100_000;
+const RUNS = FUZZ_CASES;
 const u64 = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn });
 const NAME_CHARACTERS = Array.from('ABCXYZabcxyz019._:-');
 const markers: fc.Arbitrary<FrameMarker> = fc
@@ -81,18 +82,22 @@ describe('frame layout', () => {
 });
 
 describe('arming a frame', () => {
-  it('reads back as it was written, whatever name, token, segment and nonce', () => {
-    const page = Buffer.alloc(FRAME_SIZE);
-    fc.assert(
-      fc.property(markers, fc.constantFrom(...(Object.keys(FRAME_STATE) as FrameState[])), (written, state) => {
-        armFrame(page, written);
-        writeFrameState(page, state);
-        const token = Buffer.from(written.token, 'utf8').toString('utf8'); // a lone surrogate becomes U+FFFD
-        return isDeepStrictEqual(readFrameHeader(page), { ...written, token, state, generation: 0 });
-      }),
-      { numRuns: RUNS },
-    );
-  }, 60_000);
+  it(
+    'reads back as it was written, whatever name, token, segment and nonce',
+    () => {
+      const page = Buffer.alloc(FRAME_SIZE);
+      fc.assert(
+        fc.property(markers, fc.constantFrom(...(Object.keys(FRAME_STATE) as FrameState[])), (written, state) => {
+          armFrame(page, written);
+          writeFrameState(page, state);
+          const token = Buffer.from(written.token, 'utf8').toString('utf8'); // a lone surrogate becomes U+FFFD
+          return isDeepStrictEqual(readFrameHeader(page), { ...written, token, state, generation: 0 });
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
   it.each<[string, Partial<FrameMarker>]>([
     ['an empty name', { name: '' }],
@@ -117,26 +122,30 @@ describe('arming a frame', () => {
 });
 
 describe('reading a frame', () => {
-  it('never throws and never invents a header, whatever the guest wrote behind the magic', () => {
-    const page = armed();
-    const pristine = Buffer.from(page);
-    const bytes = fc.record({ offset: fc.integer({ min: 0, max: 227 }), value: fc.integer({ min: 0, max: 255 }) });
-    fc.assert(
-      fc.property(fc.array(bytes, { minLength: 1, maxLength: 6 }), (writes) => {
-        for (const { offset, value } of writes) page[offset] = value;
-        const parse = parseFrameHeader(page);
-        if (parse.ok) {
-          const copy = Buffer.alloc(FRAME_SIZE);
-          armFrame(copy, parse.header);
-          writeFrameState(copy, parse.header.state);
-          copy.writeUInt32LE(parse.header.generation, FRAME_LAYOUT.generation.offset);
-          expect(copy.equals(page)).toBe(true); // what was read is all that stood there
-        }
-        for (const { offset } of writes) page[offset] = pristine[offset]!;
-      }),
-      { numRuns: RUNS },
-    );
-  }, 60_000);
+  it(
+    'never throws and never invents a header, whatever the guest wrote behind the magic',
+    () => {
+      const page = armed();
+      const pristine = Buffer.from(page);
+      const bytes = fc.record({ offset: fc.integer({ min: 0, max: 227 }), value: fc.integer({ min: 0, max: 255 }) });
+      fc.assert(
+        fc.property(fc.array(bytes, { minLength: 1, maxLength: 6 }), (writes) => {
+          for (const { offset, value } of writes) page[offset] = value;
+          const parse = parseFrameHeader(page);
+          if (parse.ok) {
+            const copy = Buffer.alloc(FRAME_SIZE);
+            armFrame(copy, parse.header);
+            writeFrameState(copy, parse.header.state);
+            copy.writeUInt32LE(parse.header.generation, FRAME_LAYOUT.generation.offset);
+            expect(copy.equals(page)).toBe(true); // what was read is all that stood there
+          }
+          for (const { offset } of writes) page[offset] = pristine[offset]!;
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
   it('refuses a page that is too short, header and delivery alike', () => {
     expect(parseFrameHeader(armed().subarray(0, FRAME_SIZE - 1))).toMatchObject({ ok: false, problem: 'size' });
@@ -160,27 +169,31 @@ describe('reading a frame', () => {
 });
 
 describe('delivering into a frame', () => {
-  it('reads back as it was written, whatever payload and ack route', () => {
-    const page = armed();
-    fc.assert(
-      fc.property(deliveries, (written) => {
-        const whole = { ...written, ack: { ...written.ack }, totalLength: written.payload.length };
-        const header = readFrameHeader(armedAgain(page));
-        const { offset, bytes } = deliveryBytes(header, whole);
-        bytes.copy(page, offset);
-        const before = readGeneration(page);
-        const last = generationBytes(whole.generation);
-        last.bytes.copy(page, last.offset);
-        const after = { ...header, state: 'delivered', generation: whole.generation };
-        return (
-          before === 0 &&
-          isDeepStrictEqual(readDelivery(page), whole) &&
-          isDeepStrictEqual(readFrameHeader(page), after)
-        );
-      }),
-      { numRuns: RUNS },
-    );
-  }, 60_000);
+  it(
+    'reads back as it was written, whatever payload and ack route',
+    () => {
+      const page = armed();
+      fc.assert(
+        fc.property(deliveries, (written) => {
+          const whole = { ...written, ack: { ...written.ack }, totalLength: written.payload.length };
+          const header = readFrameHeader(armedAgain(page));
+          const { offset, bytes } = deliveryBytes(header, whole);
+          bytes.copy(page, offset);
+          const before = readGeneration(page);
+          const last = generationBytes(whole.generation);
+          last.bytes.copy(page, last.offset);
+          const after = { ...header, state: 'delivered', generation: whole.generation };
+          return (
+            before === 0 &&
+            isDeepStrictEqual(readDelivery(page), whole) &&
+            isDeepStrictEqual(readFrameHeader(page), after)
+          );
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
   it('leaves name, token and segment numbers untouched', () => {
     const { offset } = deliveryBytes(readFrameHeader(armed()), delivery);
