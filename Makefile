@@ -1,6 +1,7 @@
 # Offshoot. `make demo` and `make test` do everything, set-up included.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench clean
+FUZZ_CASES ?= 2000000
+.PHONY: help setup build demo test fuzz mutants lint bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +17,12 @@ demo: build ## Boot a real VM, park it, fork it four times with different tasks,
 
 test: build ## Run every check and test, real VMs included
 	@bash scripts/test.sh
+
+fuzz: setup ## Try the properties of the mailboxes with FUZZ_CASES cases each (2,000,000: some ten minutes on two processors)
+	@OFFSHOOT_FUZZ_CASES=$(FUZZ_CASES) npx vitest run --project unit .property.test.ts shared/src/mailbox/frame.test.ts shared/src/mailbox/ack-line.test.ts
+
+mutants: build ## Take out each check of the mailboxes in turn; fails when no unit test notices
+	@node test/dist/mutants/main.js
 
 lint: setup ## Types, ESLint, format, module arrows, proto style, stubs current
 	@bash scripts/lint.sh

@@ -60,6 +60,22 @@ describe('what a guest answers', () => {
     expect(() => parseHello({ ...hello, kernelRelease: '\u001b[2J' })).toThrow('kernel_release');
   });
 
+  it.each(['x', ' ', '\n'])('is refused with %j before or behind what would be right', (more) => {
+    const hello = {
+      agentVersion: '1.2.3',
+      bootId: '14a126f3-0c33-47d1-8a26-569f9738cd9b',
+      kernelRelease: '6.1.0-56-cloud-amd64',
+      mailboxes: [],
+    };
+    for (const around of [(right: string) => more + right, (right: string) => right + more]) {
+      expect(() => parseHello({ ...hello, bootId: around(hello.bootId) })).toThrow('boot_id');
+      const kernelRelease = around('6'.repeat(128));
+      expect(() => parseHello({ ...hello, kernelRelease })).toThrow('kernel_release');
+      const tokenFingerprint = around('0123456789abcdef');
+      expect(() => parseMailboxes([mailbox({ tokenFingerprint })])).toThrow('token fingerprint');
+    }
+  });
+
   it('may skip output but not repeat it or count beyond safe integers', () => {
     expect(parseOutputOffset(10n, 5, 7)).toBe(10);
     expect(() => parseOutputOffset(6n, 5, 7)).toThrow('goes back');

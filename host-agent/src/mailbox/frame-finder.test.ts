@@ -118,6 +118,15 @@ describe('the search for mailbox frames', () => {
     expect(scan.limitReached).toBe(true);
   });
 
+  it('does not read on once it has stopped', async () => {
+    await using memory = await MemoryFile.create(ram(64 * MIB));
+    await memory.write(0, Buffer.concat(Array.from({ length: MAX_FRAMES + 1 }, () => framePage({}))));
+    await memory.write(20 * MIB, Buffer.alloc(40 * MIB, 'x'));
+    const { limitReached, bytesRead } = await scanMemoryFile(memory.path, memory.regions);
+    expect(limitReached).toBe(true);
+    expect(bytesRead).toBeLessThan(20 * MIB);
+  });
+
   it('refuses a memory file that is shorter than its regions', async () => {
     await using memory = await MemoryFile.create(ram(4 * MIB));
     await memory.arm({ gpa: 0 });

@@ -73,7 +73,7 @@ describe('ack line', () => {
         }),
         { numRuns: RUNS },
       );
-      expect(accepted).toBeGreaterThan(100);
+      expect(accepted).toBeGreaterThan(RUNS / 1000);
     },
     FUZZ_TIMEOUT_MS,
   );

@@ -119,6 +119,20 @@ describe('arming a frame', () => {
     }).toThrow(InvalidInput);
     expect(page.every((byte) => byte === 0xee)).toBe(true);
   });
+
+  it('says which of the two segment numbers is wrong', () => {
+    const fieldOf = (overrides: Partial<FrameMarker>): string | undefined => {
+      try {
+        armed(overrides);
+      } catch (error) {
+        if (error instanceof InvalidInput) return error.violations[0]?.field;
+        throw error;
+      }
+      return undefined;
+    };
+    expect(fieldOf({ segmentCount: 0 })).toBe('segment_count');
+    expect(fieldOf({ segmentIndex: 1 })).toBe('segment_index');
+  });
 });
 
 describe('reading a frame', () => {
