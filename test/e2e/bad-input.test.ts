@@ -1,4 +1,4 @@
-import { OnAckTimeout, type ForkInstanceRequest } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { ForkInstanceRequest, OnAckTimeout } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { failureOf } from '../harness/call-failure.js';
 import { TestHost, type Traces } from '../harness/test-host.js';
@@ -114,6 +114,50 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
       expect(failure).toMatchObject({ status, message: expect.stringMatching(message) as string });
       if (reason === undefined) expect(failure.details.violations).not.toEqual([]);
       else expect(failure.details.reason).toBe(reason);
+    });
+
+    /** The request as it goes over the wire, which no client of ours would send. */
+    const send = (wire: Buffer): Promise<unknown> =>
+      new Promise((resolve, reject) => {
+        host.instances.makeUnaryRequest(
+          '/offshoot.v1.InstanceService/ForkInstance',
+          (bytes: Buffer) => bytes,
+          (bytes: Buffer) => bytes,
+          wire,
+          (error, answer) => {
+            if (error) reject(error);
+            else resolve(answer);
+          },
+        );
+      });
+    const encoded = (change: object): Buffer =>
+      Buffer.from(
+        ForkInstanceRequest.encode(
+          ForkInstanceRequest.fromPartial({ source: 'source', mailboxes: [mailbox(change)] }),
+        ).finish(),
+      );
+
+    it.each([
+      ['that is no character', 'ff'],
+      ['that ends in the middle of a character', 'c3'],
+      ['of half a surrogate pair', 'eda080'],
+    ])('with a token %s', async (_, hex) => {
+      const bytes = Buffer.from(hex, 'hex');
+      const wire = encoded({ token: 'T'.repeat(bytes.length) });
+      bytes.copy(wire, wire.indexOf('T'.repeat(bytes.length)));
+      const failure = await failureOf(send(wire));
+      expect(failure).toMatchObject({ status: 'INVALID_ARGUMENT', details: { reason: 'TEXT_NOT_UTF8' } });
+    });
+
+    it('with a payload of a kind that there is not', async () => {
+      const wire = encoded({ payload: json('"PAYLOAD"') });
+      // The tag before the length: field 3 or 4, of bytes. 14 is none.
+      wire[wire.indexOf('"PAYLOAD"') - 2] = (14 << 3) | 2;
+      const failure = await failureOf(send(wire));
+      expect(failure).toMatchObject({
+        status: 'INVALID_ARGUMENT',
+        message: expect.stringMatching(/json or data/) as string,
+      });
     });
 
     it('tells all mistakes of one request together', async () => {

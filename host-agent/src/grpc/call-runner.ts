@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { RequestIdentity } from '../ports/answers.js';
 import { callCancelled, callDeadline, errorStatus, type ErrorStatus } from './error-status.js';
 import { requestIdentity } from './request-identity.js';
+import { assertText } from './strict-text.js';
 
 /** Whether a call changes something: such calls are logged always, the others only at debug level. */
 export type CallEffect = 'reads' | 'changes';
@@ -55,6 +56,7 @@ export class CallRunner {
     return (call, respond) => {
       this.#run('unary', effect, call, async (signal) => {
         try {
+          assertText(call.request);
           const response = await handler(call.request, signal, requestIdentity(call.getPath(), call.request));
           return {
             answer: () => {
@@ -76,6 +78,7 @@ export class CallRunner {
     return (call) => {
       this.#run('stream', effect, call, async (signal) => {
         try {
+          assertText(call.request);
           const identity = requestIdentity(call.getPath(), call.request);
           for await (const message of handler(call.request, signal, identity)) {
             signal.throwIfAborted();

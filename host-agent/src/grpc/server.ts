@@ -22,6 +22,7 @@ import {
 } from './contract/listen-address.js';
 import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from './contract/request-limits.js';
 import { snapshotService } from './snapshot-service.js';
+import { withStrictText } from './strict-text.js';
 import { claimSocket, type ClaimedSocket } from './unix-socket.js';
 
 const HEALTH_SERVICES = [
@@ -74,10 +75,13 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const address = parseApiAddress('listen', options.listen);
   const calls = new CallRunner(logger);
   const server = new Server(SERVER_OPTIONS);
-  server.addService(InstanceServiceService, instanceService(options.instances, calls));
-  server.addService(SnapshotServiceService, snapshotService(options.snapshots, options.instances, calls));
-  server.addService(HostServiceService, hostService(options.host, calls));
-  server.addService(ImageServiceService, imageService(options.images, calls));
+  server.addService(withStrictText(InstanceServiceService), instanceService(options.instances, calls));
+  server.addService(
+    withStrictText(SnapshotServiceService),
+    snapshotService(options.snapshots, options.instances, calls),
+  );
+  server.addService(withStrictText(HostServiceService), hostService(options.host, calls));
+  server.addService(withStrictText(ImageServiceService), imageService(options.images, calls));
   new ReflectionService(reflectionPackage(loadApiDescriptors(options.protoDirectory))).addToServer(server);
   const health = new HealthImplementation(Object.fromEntries(HEALTH_SERVICES.map((name) => [name, 'SERVING'])));
   health.addToServer(server);
