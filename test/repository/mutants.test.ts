@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { QUICK_CHECKS } from '../mutants/mailbox-checks.js';
 import { findMutants, withMutants } from '../mutants/mutants.js';
@@ -28,10 +29,8 @@ describe('a mutant', () => {
 
   it('is switched on by its number, one at a time', () => {
     const text = withMutants('sample.ts', SAMPLE.replace('export ', '').replace(/: (?:string|number)/g, ''), 10);
-    const withMutant = (mutant: number, name: string, size: number): unknown =>
-      (
-        new Function('globalThis', 'name', 'size', `${text}; return check(name, size)`) as (...of: unknown[]) => unknown
-      )({ offshootMutant: mutant }, name, size);
+    const withMutant = (offshootMutant: number, name: string, size: number): unknown =>
+      runInNewContext(`${text}; check(name, size)`, { offshootMutant, name, size });
     expect(() => withMutant(-1, 'abc', 6)).toThrow('bad');
     expect(withMutant(11, 'abc', 6)).toBe('good');
     expect([withMutant(-1, 'ax', 1), withMutant(12, 'ax', 1), withMutant(13, 'ax', 1)]).toEqual([
