@@ -1,6 +1,6 @@
 # Offshoot. `make demo` and `make test` do everything, set-up included.
 .DEFAULT_GOAL := help
-FUZZ_CASES ?= 2000000
+FUZZ_CASES ?= 1000000
 .PHONY: help setup build demo test fuzz mutants lint bench clean
 
 help: ## Show this list
@@ -18,7 +18,7 @@ demo: build ## Boot a real VM, park it, fork it four times with different tasks,
 test: build ## Run every check and test, real VMs included
 	@bash scripts/test.sh
 
-fuzz: setup ## Try the properties of the mailboxes with FUZZ_CASES cases each (2,000,000: some ten minutes on two processors)
+fuzz: setup ## Try the properties of the mailboxes with FUZZ_CASES cases each (1,000,000: some ten minutes)
 	@OFFSHOOT_FUZZ_CASES=$(FUZZ_CASES) npx vitest run --project unit .property.test.ts shared/src/mailbox/frame.test.ts shared/src/mailbox/ack-line.test.ts
 
 mutants: build ## Take out each check of the mailboxes in turn; fails when no unit test notices

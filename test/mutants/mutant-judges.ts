@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import {
@@ -41,6 +42,8 @@ export class MutantJudges implements AsyncDisposable {
     private readonly vitest: Vitest,
     private readonly specifications: readonly TestSpecification[],
     private readonly verdict: Verdict,
+    /** For the tests' files: one that hangs or is cut off leaves them. */
+    private readonly temporary: string,
   ) {}
 
   static async assemble({ root, modules, tests }: MutationSubject): Promise<MutantJudges> {
@@ -53,6 +56,7 @@ export class MutantJudges implements AsyncDisposable {
       mutants.push(...findMutants(module, text));
     }
     const verdict = new Verdict();
+    const temporary = mkdtempSync(join(tmpdir(), 'offshoot-mutants-'));
     const source = (path: string): string => join(root, path);
     const vitest = await createVitest(
       'test',
@@ -66,7 +70,7 @@ export class MutantJudges implements AsyncDisposable {
         isolate: false,
         maxWorkers: 1,
         testTimeout: 10_000,
-        env: { OFFSHOOT_FUZZ_CASES: CASES, OFFSHOOT_FUZZ_SEED: '1' },
+        env: { TMPDIR: temporary, OFFSHOOT_FUZZ_CASES: CASES, OFFSHOOT_FUZZ_SEED: '1' },
         setupFiles: [source('test/mutants/switch-mutant.mjs')],
       },
       {
@@ -78,7 +82,7 @@ export class MutantJudges implements AsyncDisposable {
         ],
       },
     );
-    return new MutantJudges(mutants, vitest, await vitest.globTestSpecifications(), verdict);
+    return new MutantJudges(mutants, vitest, await vitest.globTestSpecifications(), verdict, temporary);
   }
 
   /** The test that fails with this mutant; undefined when none does. */
@@ -105,6 +109,7 @@ export class MutantJudges implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.vitest.close();
+    rmSync(this.temporary, { recursive: true, force: true });
   }
 
   private async failing(number: number, specifications: readonly TestSpecification[]): Promise<string | undefined> {
