@@ -60,6 +60,7 @@ function someRegistration(noise: Noise, name: string, frames: readonly LocatedFr
     nonce: noise.once(4) ? 'ffffffffffffffff' : (meant?.nonce ?? NONCES[0]),
     segmentAddresses,
     state: 'armed',
+    attached: noise.once(2),
   };
 }
 

@@ -10,7 +10,7 @@ import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import type { MemoryRegion } from '../domain/instance.js';
 import { scanMemoryFile } from './frame-finder.js';
-import type { LocatedFrame } from './located-frame.js';
+import { locatedFrame, type LocatedFrame } from './located-frame.js';
 import { readFramesAt } from './memory-file.js';
 import { MemoryFile } from './test-memory.js';
 
@@ -164,7 +164,7 @@ describe('in any memory', { timeout: FUZZ_TIMEOUT_MS }, () => {
         const addresses = someAddresses(noise, pages, regions);
         const ram = inRam(pages, regions);
         deepStrictEqual(
-          await readFramesAt(memory.path, regions, addresses),
+          (await readFramesAt(memory.path, regions, addresses)).map(({ header, gpa }) => locatedFrame(header, gpa)),
           addresses
             .map((gpa) => (ram.has(gpa) ? frameIn(ram.get(gpa)!, gpa) : undefined))
             .filter((frame) => frame !== undefined),
