@@ -9,6 +9,7 @@ import type { HookDirectory } from './hooks/hook-directory.js';
 import type { IdentityParts } from './identity/identity-steps.js';
 import { catchUp } from './identity/wall-clock.js';
 import { Rehearsal } from './identity/rehearsal.js';
+import { keepCodeAsItIs } from './os/v8-code.js';
 import { LocalCalls, type IdentityView } from './local/local-calls.js';
 import { LocalServer } from './local/local-server.js';
 import { log } from './log.js';
@@ -21,6 +22,7 @@ import { UdpAcks } from './mailbox/udp-acks.js';
 import { UserMailboxes } from './mailbox/user-mailboxes.js';
 import { Quiescence } from './quiesce/quiescence.js';
 import type { GuestServiceParts } from './rpc/guest-service.js';
+import { StandingCalls } from './rpc/standing-calls.js';
 import { OutputRing } from './workload/output-ring.js';
 import { Workload } from './workload/workload.js';
 import type { WorkloadCgroup } from './workload/workload-cgroup.js';
@@ -52,6 +54,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   await using udpAcks = await UdpAcks.open();
   const channelAcks = new ChannelAcks();
   const acks = new DeliveryAcks(udpAcks, channelAcks);
+  const standingCalls = new StandingCalls();
   const quiescence = new Quiescence({
     workload: options.workloads,
     hooks: options.hooks.beforeSnapshot,
@@ -61,7 +64,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     now: () => performance.now(),
   });
   const identities = new ForkIdentities(
-    { identity: options.identity, afterFork: options.hooks.afterFork, quiescence, acks },
+    { identity: options.identity, afterFork: options.hooks.afterFork, quiescence, acks, log },
     () => {
       wake.identityApplied();
     },
@@ -69,8 +72,19 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   const room = new MailboxRoom();
   const mailboxes = new UserMailboxes(room, changed);
   const attached = new AttachedMailboxes(room, changed);
-  const rehearsal = new Rehearsal({ identity: options.identity, present: options.present, acks });
-  const wake = new ForkWake(identities, rehearsal, [mailboxes, attached], changed);
+  const rehearsal = new Rehearsal({
+    identity: options.identity,
+    afterFork: options.hooks.afterFork,
+    present: options.present,
+    acks,
+  });
+  const wake = new ForkWake(identities, rehearsal, [mailboxes, attached], {
+    // The session that stands was another VM's, and has nothing more to hear.
+    delivery: () => {
+      standingCalls.endAll();
+    },
+    change: changed,
+  });
   const output = new OutputRing();
   const workload = new Workload(output, options.workloads);
 
@@ -95,15 +109,20 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     workload,
     output,
     channelAcks,
+    standingCalls,
     shutdown: () => options.powerOff(() => channel.flushed()),
   };
   // gRPC takes longest to load, so it is loaded when a session speaks.
   let serve: Promise<(stream: Duplex) => void> | undefined;
-  const load = async (): Promise<(stream: Duplex) => void> =>
-    (await import('./rpc/grpc-server.js')).serveSessions(parts);
+  const load = async (): Promise<(stream: Duplex) => void> => {
+    const { serveSessions } = await import('./rpc/grpc-server.js');
+    keepCodeAsItIs();
+    return serveSessions(parts);
+  };
   const channel = new GuestChannel(options.source, {
     onWake: () => wake.look(),
     onSync: () => {
+      standingCalls.endAll();
       quiescence.sessionBegan();
     },
     onSession: (stream) => {

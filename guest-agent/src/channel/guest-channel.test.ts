@@ -110,6 +110,21 @@ describe("the guest's end of the channel", () => {
     expect(heard.slice(heard.indexOf(last))).toEqual([last, 'echo 2']);
   });
 
+  it('leaves the session before as it stands until the new one speaks, and sends no more of it', async () => {
+    source.host.write(Buffer.concat([encodeSync(newSessionId()), ...encodeData(Buffer.from('1'))]));
+    await until(() => heard.includes('echo 1'));
+    const next = newSessionId();
+    source.host.write(encodeSync(next));
+    await until(() => heard.includes(next));
+    const [old] = sessions;
+    expect(old!.destroyed).toBe(false);
+    old!.write('too late');
+    source.host.write(Buffer.concat(encodeData(Buffer.from('2'))));
+    await until(() => heard.includes('echo 2'));
+    expect(old!.destroyed).toBe(true);
+    expect(heard).not.toContain('too late');
+  });
+
   it('ends a session with the host, and loses one that is nonsense', async () => {
     source.host.write(Buffer.concat([encodeSync(newSessionId()), ...encodeData(Buffer.from('1')), encodeEnd()]));
     await until(() => heard.includes('end'));

@@ -56,6 +56,7 @@ describe('the identity of a fork', () => {
             parts.note(stage, detail ?? '');
           },
         },
+        log: () => undefined,
       },
       () => {
         parts.note('told');

@@ -2,7 +2,6 @@ import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest
 import { messageOf } from '@offshoot/shared/errors.js';
 import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
-import { log } from '../log.js';
 import type { DeliveryAcks } from '../mailbox/delivery-acks.js';
 import type { ForkIdentity } from './fork-identity.js';
 import { IdentityMailboxes, type FoundIdentity } from './identity-mailboxes.js';
@@ -16,6 +15,7 @@ export interface ForkIdentitiesParts {
   };
   readonly quiescence: { readonly runningMs: number; identityArrives(): void; thaw(): void };
   readonly acks: Pick<DeliveryAcks, 'sendInBackground'>;
+  readonly log: (message: string) => void;
 }
 
 /**
@@ -23,7 +23,6 @@ export interface ForkIdentitiesParts {
  * only then it is answered for; one that fails leaves the workload frozen. Synchronous where there are no hooks.
  */
 export class ForkIdentities {
-  private readonly mailboxes = new IdentityMailboxes();
   private applied = 0;
   private inForce: ForkIdentity | undefined;
   private underWay: Promise<void> | undefined;
@@ -32,6 +31,7 @@ export class ForkIdentities {
   constructor(
     private readonly parts: ForkIdentitiesParts,
     private readonly onApplied: () => void,
+    private readonly mailboxes = new IdentityMailboxes(),
   ) {}
 
   /** Counts the identities put into force so far. */
@@ -129,7 +129,7 @@ export class ForkIdentities {
   }
 
   private refuse(delivery: Delivery | undefined, error: unknown): void {
-    log(`identity: ${messageOf(error)}`);
+    this.parts.log(`identity: ${messageOf(error)}`);
     if (delivery !== undefined) this.parts.acks.sendInBackground(NETWORK_MAILBOX, delivery, 'failed', messageOf(error));
     this.mailboxes.arm();
   }
@@ -140,10 +140,10 @@ export class ForkIdentities {
     setImmediate(() => {
       const { generation, hostKeys } = this.parts.identity;
       const step = clockStepMs === undefined ? 'clock left alone' : `clock stepped by ${clockStepMs.toFixed(1)} ms`;
-      log(`identity ${String(generation.current)}: ${ipv4} ${hostname ?? '(name kept)'}, ${step}`);
+      this.parts.log(`identity ${String(generation.current)}: ${ipv4} ${hostname ?? '(name kept)'}, ${step}`);
       if (hostKeysRemoved)
         hostKeys.renew().catch((error: unknown) => {
-          log(`host keys: ${messageOf(error)}`);
+          this.parts.log(`host keys: ${messageOf(error)}`);
         });
     });
   }

@@ -2,21 +2,42 @@ import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import { CLOCK_MAILBOX, ENTROPY_MAILBOX, NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
+import type { AckRoute } from '@offshoot/shared/mailbox/frame.js';
 import { Mailbox, type Found } from '../mailbox/mailbox.js';
 import { parseForkIdentity, type ForkIdentity } from './fork-identity.js';
 
 /** The fields of an identity, before they are checked. */
 type Fields = Readonly<Record<string, unknown>>;
 
+/** One of the reserved mailboxes. */
+interface IdentityMailbox {
+  /** What it brings of an identity. */
+  readonly fieldsOf: (delivery: Delivery) => Fields;
+  /** The same from an identity, as the host writes it; undefined where the identity has none of it. */
+  readonly payloadOf: (identity: ForkIdentity) => Buffer | undefined;
+}
+
 /**
- * The reserved mailboxes, and what each brings of an identity. One more of the host's hand-offs is one entry here. The
- * network comes first: it is the one that is acknowledged, for all of them.
+ * The reserved mailboxes. One more of the host's hand-offs is one entry here. The network comes first: it is the one that is
+ * acknowledged, for all of them.
  */
-const FIELDS_OF: Readonly<Record<string, (delivery: Delivery) => Fields>> = {
-  [NETWORK_MAILBOX]: (delivery) => json(delivery, NETWORK_MAILBOX),
-  [CLOCK_MAILBOX]: (delivery) => json(delivery, CLOCK_MAILBOX),
-  [ENTROPY_MAILBOX]: ({ payload }) => ({ entropy: payload }),
+const IDENTITY_MAILBOXES: Readonly<Record<string, IdentityMailbox>> = {
+  [NETWORK_MAILBOX]: {
+    fieldsOf: (delivery) => json(delivery, NETWORK_MAILBOX),
+    payloadOf: ({ mac, ipv4, prefixLength, gateway, hostname, machineId }) =>
+      Buffer.from(JSON.stringify({ mac, ipv4, prefixLength, gateway, hostname, machineId })),
+  },
+  [CLOCK_MAILBOX]: {
+    fieldsOf: (delivery) => json(delivery, CLOCK_MAILBOX),
+    payloadOf: ({ hostTimeMs }) => (hostTimeMs === undefined ? undefined : Buffer.from(JSON.stringify({ hostTimeMs }))),
+  },
+  [ENTROPY_MAILBOX]: {
+    fieldsOf: ({ payload }) => ({ entropy: payload }),
+    payloadOf: ({ entropy }) => entropy,
+  },
 };
+
+const NO_ACK: AckRoute = { transport: 'none', port: 0, address: '0.0.0.0', nonce: 0n };
 
 /** An identity that stands in the mailboxes. */
 export interface FoundIdentity {
@@ -30,7 +51,7 @@ export interface FoundIdentity {
 
 /** The mailboxes in which a fork finds who it is: armed always. */
 export class IdentityMailboxes {
-  private readonly mailboxes = Object.keys(FIELDS_OF).map((name) => new Mailbox(name));
+  private readonly mailboxes = Object.keys(IDENTITY_MAILBOXES).map((name) => new Mailbox(name));
 
   /** What was delivered, which the host does into all of them at once; undefined when there is nothing. */
   look(): FoundIdentity | undefined {
@@ -54,6 +75,19 @@ export class IdentityMailboxes {
     for (const mailbox of this.mailboxes) mailbox.arm();
   }
 
+  /** Fills them as the host does a paused VM's, for an agent that tries its wake; nobody is to answer for that. */
+  deliver(identity: ForkIdentity): void {
+    for (const mailbox of this.mailboxes) {
+      const payload = IDENTITY_MAILBOXES[mailbox.name]?.payloadOf(identity);
+      if (payload !== undefined) mailbox.deliver(payload, NO_ACK, mailbox.name === ENTROPY_MAILBOX ? 'bytes' : 'json');
+    }
+  }
+
+  /** Leaves no frame of theirs in memory. They must not be used after that. */
+  dispose(): void {
+    for (const mailbox of this.mailboxes) mailbox.dispose();
+  }
+
   registrations(): RegisteredMailbox[] {
     return this.mailboxes.flatMap((mailbox) => mailbox.registration() ?? []);
   }
@@ -63,7 +97,7 @@ function fieldsOf(found: ReadonlyMap<string, Found>): Fields {
   const fields: Record<string, unknown> = {};
   for (const [name, what] of found) {
     if ('corrupt' in what) throw what.corrupt;
-    Object.assign(fields, FIELDS_OF[name]?.(what.delivery));
+    Object.assign(fields, IDENTITY_MAILBOXES[name]?.fieldsOf(what.delivery));
   }
   return fields;
 }

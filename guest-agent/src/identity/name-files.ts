@@ -1,4 +1,14 @@
-import { readFileSync, statSync, lstatSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
@@ -78,10 +88,24 @@ export class NameFiles {
   /** In place: these may be mounts of their own. A disk that is read-only says what it always said. */
   private write(name: string, text: string): void {
     try {
-      writeFileSync(this.path(name), text);
+      overwrite(this.path(name), text);
     } catch (error) {
       if (errnoOf(error) !== 'EROFS') throw error;
     }
+  }
+}
+
+/**
+ * Byte for byte over what is there. Not emptied first, as `writeFile` does: ext4 then frees the block, takes another one and
+ * writes it out when the file is closed (`auto_da_alloc`), a sixth of all the code a fork's wake runs.
+ */
+function overwrite(path: string, text: string): void {
+  const file = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o644);
+  try {
+    const length = writeSync(file, text, 0);
+    if (fstatSync(file).size > length) ftruncateSync(file, length);
+  } finally {
+    closeSync(file);
   }
 }
 

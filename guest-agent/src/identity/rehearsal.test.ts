@@ -18,7 +18,14 @@ const identity = {
   hostname: 'vm',
   machineId: 'ab'.repeat(16),
 };
-const WALK = ['network 10.1.2.3', `clock ${String(NOW)}`, 'entropy 64', 'hostname vm', 'machine-id 32'];
+const walkAs = (ipv4: string, hostname: string): string[] => [
+  `network ${ipv4}`,
+  `clock ${String(NOW)}`,
+  'entropy 64',
+  `hostname ${hostname}`,
+  'machine-id 32',
+];
+const WALK = [...walkAs('10.1.2.2', 'rehearsal'), ...walkAs('10.1.2.3', 'vm')];
 
 describe('a rehearsal', () => {
   let frames: FramesOfTest;
@@ -27,7 +34,18 @@ describe('a rehearsal', () => {
   let answers: string[];
   let rehearsal: Rehearsal;
   const openWith = (acks: ConstructorParameters<typeof Rehearsal>[0]['acks']): Rehearsal =>
-    new Rehearsal({ identity: parts, present: () => present, acks });
+    new Rehearsal({
+      identity: parts,
+      afterFork: {
+        list: () => ['/hook'],
+        run: () => {
+          parts.note('hooks');
+          return Promise.resolve();
+        },
+      },
+      present: () => present,
+      acks,
+    });
   beforeEach(() => {
     [frames, parts, present, answers] = [new FramesOfTest(), new RecordedParts(), identity, []];
     parts.time = NOW;

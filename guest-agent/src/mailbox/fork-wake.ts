@@ -24,10 +24,18 @@ export class ForkWake {
     private readonly identities: Pick<ForkIdentities, 'appliedCount' | 'look' | 'registrations'>,
     private readonly rehearsal: Pick<Rehearsal, 'look' | 'registrations'>,
     private readonly held: readonly HeldMailboxes[],
-    private readonly onChange: () => void,
+    private readonly on: {
+      /** Something was delivered. Called before anybody is given anything. */
+      readonly delivery: () => void;
+      /** An identity came into force later than its delivery was found, and the mailboxes are armed anew. */
+      readonly change: () => void;
+    },
   ) {}
 
-  /** Returns whether anything was delivered. */
+  /**
+   * Returns whether anything was delivered. Nobody is told that the mailboxes are armed anew: whoever delivered began a
+   * session with that, in which it hears what is armed.
+   */
   look(): boolean {
     const before = this.identities.appliedCount;
     this.looking = true;
@@ -38,9 +46,9 @@ export class ForkWake {
     for (const mailboxes of this.held) if (mailboxes.look()) found = true;
     // Host and network hand-off belong together: a fork with data for its users has an identity on the way, by mailbox
     // now or by call (ReconfigureNetwork) soon.
+    if (renewed || rehearsed || found) this.on.delivery();
     if (renewed || found) this.releaseAt = before + 1;
     this.releaseIfApplied();
-    if (renewed || rehearsed || found) this.onChange();
     return renewed || rehearsed || found;
   }
 
@@ -48,7 +56,7 @@ export class ForkWake {
   identityApplied(): void {
     if (this.looking) return;
     this.releaseIfApplied();
-    this.onChange();
+    this.on.change();
   }
 
   registrations(): RegisteredMailbox[] {

@@ -7,7 +7,7 @@ import {
   tokenFingerprint,
   type AckRoute,
 } from '@offshoot/shared/mailbox/frame.js';
-import { FRAME_STATE } from '@offshoot/shared/mailbox/frame-layout.js';
+import { FRAME_STATE, type ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import {
   armSegments,
   consumeSegments,
@@ -85,12 +85,12 @@ export class Mailbox {
   }
 
   /** Fills the first frame as the host does a paused VM's, for an agent that tries its wake. */
-  deliver(payload: Buffer, ack: AckRoute): void {
+  deliver(payload: Buffer, ack: AckRoute, contentType: ContentType = 'json'): void {
     const [page] = this.bytes;
     if (page === undefined) return;
     const header = readFrameHeader(page);
     const generation = header.generation + 1;
-    const delivery = { generation, contentType: 'json', payload, totalLength: payload.length, ack } as const;
+    const delivery = { generation, contentType, payload, totalLength: payload.length, ack };
     for (const { offset, bytes } of [deliveryBytes(header, delivery), generationBytes(generation)])
       bytes.copy(page, offset);
   }

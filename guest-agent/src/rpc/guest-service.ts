@@ -19,6 +19,7 @@ import type { QuiesceRequest } from '../quiesce/quiescence.js';
 import { AGENT_VERSION } from '../version.js';
 import type { OutputRing } from '../workload/output-ring.js';
 import type { Workload, WorkloadRequest } from '../workload/workload.js';
+import type { StandingCalls } from './standing-calls.js';
 import { statusOf } from './status-of.js';
 
 /** What the calls of offshoot.guest.v1 work on. */
@@ -33,6 +34,7 @@ export interface GuestServiceParts {
   readonly workload: Pick<Workload, 'start'>;
   readonly output: OutputRing;
   readonly channelAcks: ChannelAcks;
+  readonly standingCalls: StandingCalls;
   /** Powers the machine off once the answer has left. */
   shutdown(): Promise<void>;
 }
@@ -83,10 +85,10 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
     }),
     startWorkload: unary(async (request) => ({ pid: await parts.workload.start(request satisfies WorkloadRequest) })),
     streamWorkloadOutput: (call) => {
-      streamOutput(call, parts.output);
+      streamOutput(call, parts);
     },
     streamAcks: (call) => {
-      streamAcks(call, parts.channelAcks);
+      streamAcks(call, parts);
     },
     confirmAcks: unary(({ nonces }) => {
       parts.channelAcks.confirm(nonces);
@@ -104,7 +106,7 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
 /** The whole set after each change; while the host takes nothing, however much changes, only the last one is of interest. */
 function streamRegistrations(
   call: ServerWritableStream<RegisterMailboxRequest, RegisterMailboxResponse>,
-  parts: Pick<GuestServiceParts, 'registrations' | 'onRegistrations'>,
+  parts: Pick<GuestServiceParts, 'registrations' | 'onRegistrations' | 'standingCalls'>,
 ): void {
   let full = false;
   let missed = false;
@@ -116,13 +118,13 @@ function streamRegistrations(
     full = false;
     if (missed) send();
   });
-  call.once('cancelled', parts.onRegistrations(send));
+  call.once('cancelled', parts.standingCalls.add(parts.onRegistrations(send)));
   send();
 }
 
 function streamOutput(
   call: ServerWritableStream<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>,
-  output: OutputRing,
+  { output, standingCalls }: Pick<GuestServiceParts, 'output' | 'standingCalls'>,
 ): void {
   const from = call.request.fromOffset;
   if (from > BigInt(output.end)) {
@@ -143,12 +145,15 @@ function streamOutput(
     full = false;
     pump();
   });
-  call.once('cancelled', output.onAppend(pump));
+  call.once('cancelled', standingCalls.add(output.onAppend(pump)));
   pump();
 }
 
 /** Sends each acknowledgement once; those that end before the host takes them are not sent at all. */
-function streamAcks(call: ServerWritableStream<StreamAcksRequest, StreamAcksResponse>, acks: ChannelAcks): void {
+function streamAcks(
+  call: ServerWritableStream<StreamAcksRequest, StreamAcksResponse>,
+  { channelAcks: acks, standingCalls }: Pick<GuestServiceParts, 'channelAcks' | 'standingCalls'>,
+): void {
   const sent = new WeakSet<AckUnderWay>();
   let full = false;
   const pump = (): void => {
@@ -163,6 +168,6 @@ function streamAcks(call: ServerWritableStream<StreamAcksRequest, StreamAcksResp
     full = false;
     pump();
   });
-  call.once('cancelled', acks.onNew(pump));
+  call.once('cancelled', standingCalls.add(acks.onNew(pump)));
   pump();
 }

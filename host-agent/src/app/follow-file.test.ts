@@ -29,6 +29,27 @@ describe('following a log', () => {
     expect(await next(stream)).toBeUndefined();
   });
 
+  it('waits for the directory it is to be in, too', async () => {
+    rmSync(directory, { recursive: true });
+    mkdirSync(directory);
+    const deep = join(directory, 'instance', 'logs', 'workload.log');
+    const stream = followFile(deep, true, new AbortController().signal);
+    const first = next(stream);
+    mkdirSync(join(directory, 'instance'));
+    mkdirSync(join(directory, 'instance', 'logs'));
+    writeFileSync(deep, 'one\n');
+    expect(await first).toBe('one\n');
+    await stream.return(undefined);
+  });
+
+  it('ends when it is cancelled before there is a directory', async () => {
+    const caller = new AbortController();
+    const stream = followFile(join(directory, 'never', 'workload.log'), true, caller.signal);
+    const first = next(stream);
+    caller.abort();
+    expect(await first).toBeUndefined();
+  });
+
   it('gives what is added, also to a file that was not there at first, until it is cancelled', async () => {
     const caller = new AbortController();
     const stream = followFile(path, true, caller.signal);

@@ -8,10 +8,12 @@ const CHUNK_BYTES = 64 * 1024;
 
 /**
  * What a log file holds, and with `follow` what is added to it, until the signal ends or the file's directory goes. When
- * the file is replaced by a new one (rotation) reading goes on there.
+ * the file is replaced by a new one (rotation) reading goes on there. A directory that is still to be made is waited for: an
+ * instance is listed a moment before it has its folder.
  */
 export async function* followFile(path: string, follow: boolean, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const watcher = follow ? watch(dirname(path)) : undefined;
+  const watcher = follow ? await watchOnceThere(dirname(path), signal) : undefined;
+  if (follow && watcher === undefined) return;
   let file: FileHandle | undefined;
   try {
     // The watcher is armed before the first read: nothing written in between is missed.
@@ -33,6 +35,27 @@ export async function* followFile(path: string, follow: boolean, signal: AbortSi
     watcher?.close();
     await file?.close();
   }
+}
+
+/** Undefined when the signal ends before there is such a directory. */
+async function watchOnceThere(directory: string, signal: AbortSignal): Promise<FSWatcher | undefined> {
+  while (!signal.aborted) {
+    try {
+      return watch(directory);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    const parent = await watchOnceThere(dirname(directory), signal);
+    try {
+      // Made before its parent was watched: then nothing more may ever change there.
+      if (parent !== undefined && !existsSync(directory)) await once(parent, 'change', { signal });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      parent?.close();
+    }
+  }
+  return undefined;
 }
 
 async function* readOn(file: FileHandle): AsyncGenerator<Buffer> {

@@ -70,6 +70,7 @@ export async function forkMemory(
   try {
     const { acks, networkMs, ackMs } = await handoffs.afterResume({ link: running.link, resumedAt: watch.now }, signal);
     operation.reached('acks');
+    running.link.speak();
     const instance = changed(reserved, 'RUNNING', { vmm: vm.process });
     const { spawnMs: spawn, loadMs: load } = timings;
     const result: ForkResult = {

@@ -83,6 +83,7 @@ export async function resumeParked(
       throw await withConsoleTail(error, paths);
     }
     operation.reached('acks');
+    running.link.speak();
     instance = changed(instance, 'RUNNING', { identityPending: undefined });
     await save(context, instance, { durable: false });
   }

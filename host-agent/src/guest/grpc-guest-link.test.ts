@@ -275,6 +275,28 @@ describe('the link to a guest', () => {
     expect(new Set(guest.syncs).size).toBe(guest.syncs.length);
   });
 
+  it('says nothing in the session of a wake until it is told to speak', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    await until(() => guest.calls.length === 1);
+    const sync = once(guest.server, 'sync');
+    opened.wake();
+    await sync;
+    for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(guest.calls).toEqual(['output from 0']);
+    opened.speak();
+    await until(() => guest.calls.length === 2);
+    opened.speak();
+  });
+
+  it('speaks at once when something is asked of the guest after a wake', async () => {
+    const opened = await open();
+    await opened.hello(soon());
+    opened.wake();
+    await opened.thaw(AbortSignal.timeout(900)); // sooner than it would speak by itself
+    expect(guest.calls).toContain('thaw');
+  });
+
   it('hands on what the guest says to be acks, and confirms those that count', async () => {
     const standing = once(guest.server, 'acks');
     await open();

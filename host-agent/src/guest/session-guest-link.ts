@@ -30,6 +30,8 @@ const FIRST_PAUSE_MS = 1000;
 const MAX_PAUSE_MS = 30_000;
 /** What the guest takes as the limit of a quiesce, in milliseconds. */
 const QUIESCE_LIMIT_MS = { least: 1000, most: 60_000 } as const;
+/** How long the host says nothing after a wake, in milliseconds: as long as a fork's agent waits before it acks over the channel. */
+const QUIET_LIMIT_MS = 1000;
 /** Left of that limit when the VM has to stand still, in milliseconds: in a fork the rest of it begins to run again. */
 const QUIESCE_RESERVE_MS = 1000;
 
@@ -44,6 +46,10 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
   private gone: Unreachable | undefined;
   private pauseMs = FIRST_PAUSE_MS;
   private readonly waiting = new Set<() => void>();
+  /** Runs while the host holds its tongue; see {@link wake}. */
+  private quiet: NodeJS.Timeout | undefined;
+  /** A session of that time, which nothing has been said in yet. */
+  private unspoken: SessionStream | undefined;
   private channel: SessionChannel | undefined;
 
   constructor(
@@ -70,7 +76,19 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
   }
 
   wake(): void {
+    clearTimeout(this.quiet);
+    this.quiet = setTimeout(() => {
+      this.speak();
+    }, QUIET_LIMIT_MS);
     this.channel?.beginSession();
+  }
+
+  speak(): void {
+    clearTimeout(this.quiet);
+    this.quiet = undefined;
+    const stream = this.unspoken;
+    this.unspoken = undefined;
+    if (stream !== undefined) this.begin(stream);
   }
 
   mailboxes(): readonly RegisteredMailbox[] | undefined {
@@ -150,12 +168,18 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
   }
 
   close(): Promise<void> {
+    clearTimeout(this.quiet);
     this.end(new Unreachable('the link to the guest is closed', { reason: 'GUEST_LINK_CLOSED' }));
     this.channel?.close();
     return Promise.resolve();
   }
 
   onSession(stream: SessionStream): void {
+    if (this.quiet === undefined) this.begin(stream);
+    else this.unspoken = stream;
+  }
+
+  private begin(stream: SessionStream): void {
     const rpc = new GuestRpc(stream);
     this.current = rpc;
     void this.serve(rpc).catch((error: unknown) => {
@@ -171,6 +195,7 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
     const rpc = this.current;
     this.current = undefined;
     this.rpc = undefined;
+    this.unspoken = undefined;
     rpc?.[Symbol.dispose]();
   }
 
@@ -261,6 +286,7 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
 
   /** Waits until `probe` finds something; looked at after every change. */
   private until<T>(probe: () => T | undefined, signal: AbortSignal, onTimeout: () => OffshootError): Promise<T> {
+    this.speak();
     return new Promise((resolve, reject) => {
       const settle = (act: () => void): void => {
         this.waiting.delete(look);

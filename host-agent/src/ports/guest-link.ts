@@ -55,8 +55,14 @@ export interface GuestEvents {
 export interface GuestLink {
   /** Resolves with the agent's first answer since the link was opened. */
   hello(signal: AbortSignal): Promise<AgentInfo>;
-  /** Begins a session at once: the bytes of its marker are what wakes a restored agent, so call it before the guest runs. */
+  /**
+   * Begins a session at once: the bytes of its marker are what wakes a restored agent, so call it before the guest runs. The
+   * host says nothing in that session until it is told to {@link speak}, something is asked of the guest, or a second has
+   * passed: gRPC's first words cost an emulated guest some 100 ms, which belong to the fork's own work.
+   */
   wake(): void;
+  /** The guest has done what it was woken for. Does no harm where the host speaks already. */
+  speak(): void;
   /** What the agent last registered; undefined before it did. */
   mailboxes(): readonly RegisteredMailbox[] | undefined;
   /** Resolves when all of `names` are registered as armed. @throws Timeout (with the names that are armed) when the signal ends first */
