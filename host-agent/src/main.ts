@@ -15,7 +15,9 @@ import { UndoStack } from './app/undo-stack.js';
 import type { Dependencies } from './app/dependencies.js';
 import { DEFAULT_FILE, loadSettings, type LoadedSettings } from './config/load-settings.js';
 import { SETTINGS, SETTING_KEYS, flagName, type SettingKey } from './config/settings.js';
+import type { DriverName } from './domain/driver-capabilities.js';
 import { LIVE_STATES } from './domain/instance-state.js';
+import { DECLARED_DRIVERS } from './drivers/declared-driver.js';
 import { QemuDriver } from './drivers/qemu/qemu-driver.js';
 import { startGrpcServer } from './grpc/server.js';
 import { GrpcGuestLinkFactory } from './guest/grpc-guest-link.js';
@@ -24,6 +26,7 @@ import { openUdpAckListener } from './mailbox/udp-ack-listener.js';
 import { openNetwork } from './network/open-network.js';
 import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
+import type { HypervisorDriver } from './ports/driver.js';
 import { InstanceDirectories } from './state/instance-directories.js';
 import { SnapshotDirectories } from './state/snapshot-directories.js';
 import { SqliteAnswers } from './state/sqlite-answers.js';
@@ -74,16 +77,14 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     files: new InstanceDirectories(paths),
     snapshots: new SqliteSnapshotStore(database),
     snapshotFiles: new SnapshotDirectories(paths),
-    drivers: new Map([
-      [
-        'qemu',
-        new QemuDriver({
-          binary: settings['qemu.binary'],
-          accelerator: settings['qemu.accelerator'],
-          scratchDirectory: paths.root,
-          logger: logger.child({ component: 'qemu' }),
-        }),
-      ],
+    drivers: byName([
+      new QemuDriver({
+        binary: settings['qemu.binary'],
+        accelerator: settings['qemu.accelerator'],
+        scratchDirectory: paths.root,
+        logger: logger.child({ component: 'qemu' }),
+      }),
+      ...DECLARED_DRIVERS,
     ]),
     defaultDriver: 'qemu',
     network,
@@ -134,6 +135,9 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     process.exit(1);
   }, SHUTDOWN_LIMIT_MS).unref();
 }
+
+const byName = (drivers: readonly HypervisorDriver[]): ReadonlyMap<DriverName, HypervisorDriver> =>
+  new Map(drivers.map((driver) => [driver.name, driver]));
 
 function terminationSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

@@ -29,6 +29,7 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
       ['of an unknown image', { image: 'gentoo' }, 'NOT_FOUND', 'IMAGE_NOT_FOUND', /gentoo/],
       ['under a name that is taken', { name: 'source' }, 'ALREADY_EXISTS', 'INSTANCE_NAME_TAKEN', /source/],
       ['under a malformed name', { name: 'Not_A_Name' }, 'INVALID_ARGUMENT', undefined, /must be 1 to 63 of a-z 0-9 -/],
+      ['with a driver that is not built', { driver: 'vz' }, 'UNIMPLEMENTED', 'DRIVER_UNAVAILABLE', /driver vz/],
       ['with a driver that does not exist', { driver: 'bhyve' }, 'INVALID_ARGUMENT', 'DRIVER_UNKNOWN', /one of qemu/],
       ['with an odd amount of memory', { memoryBytes: 300_000_001n }, 'INVALID_ARGUMENT', undefined, /2 MiB/],
     ])('%s', async (_, request, status, reason, message) => {

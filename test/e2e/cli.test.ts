@@ -211,10 +211,18 @@ describe('offshoot', () => {
       client,
       daemon: null,
     });
-    expect(await cli.text('host')).toMatch(/^qemu +\d+\.\d+.* snapshot fork mailbox memoryCow$/m);
+    expect(await cli.text('host')).toMatch(
+      /^qemu +\d+\.\d+.* snapshot fork mailbox memoryCow forkRunning diffSnapshot userNetwork diskLayers$/m,
+    );
     expect(await cli.json('host')).toMatchObject({
       version: daemon,
-      drivers: [{ name: 'qemu', available: true }],
+      drivers: [
+        { name: 'qemu', available: true },
+        { name: 'firecracker', available: false },
+        { name: 'cloud-hypervisor', available: false },
+        { name: 'vz', available: false, unavailableReason: expect.stringContaining('macOS') as string },
+        { name: 'libkrun', available: false },
+      ],
       capacity: { memoryBytes: A_NUMBER_AS_TEXT, addresses: 4000 },
       usage: { instances: 0, guestMemoryBytes: '0' },
     });

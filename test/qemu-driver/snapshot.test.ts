@@ -186,7 +186,7 @@ describe.skipIf(missing !== '')(
       const descriptor = openTap(name);
       const launched = lab
         .driver()
-        .launch({ ...tapSpec, nic: { ...tapSpec.nic, backend: { kind: 'tap', descriptor } } })
+        .launch({ ...tapSpec, nic: { ...tapSpec.nic, backend: { kind: 'tap', descriptor, name } } })
         .finally(() => {
           closeSync(descriptor);
         });

@@ -1,3 +1,4 @@
+import type { CheckResult } from './doctor/check.js';
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Image } from '../ports/image-store.js';
 import type { DiskClone } from '../ports/disk-storage.js';
@@ -249,6 +250,8 @@ export interface SnapshotOperations {
 
 export interface HostOperations {
   describe(signal: AbortSignal): Promise<HostView>;
+  /** Every check, each result as it comes. */
+  examine(options: { readonly fix: boolean }, signal: AbortSignal): AsyncGenerator<CheckResult, void, undefined>;
 }
 
 export interface ImageOperations {

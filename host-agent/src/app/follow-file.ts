@@ -46,14 +46,9 @@ async function watchOnceThere(directory: string, signal: AbortSignal): Promise<F
       if (errnoOf(error) !== 'ENOENT') throw error;
     }
     const parent = await watchOnceThere(dirname(directory), signal);
-    try {
-      // Made before its parent was watched: then nothing more may ever change there.
-      if (parent !== undefined && !existsSync(directory)) await once(parent, 'change', { signal });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      parent?.close();
-    }
+    // Made before its parent was watched: then nothing more may ever change there.
+    if (parent !== undefined && !existsSync(directory)) await once(parent, 'change', { signal }).catch(() => undefined); // looked at again, or over
+    parent?.close();
   }
   return undefined;
 }

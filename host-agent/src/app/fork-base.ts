@@ -47,7 +47,7 @@ export async function openForkBase(context: Context, command: BaseCommand, signa
   try {
     const source = context.store.resolve(id);
     assertAllowed(command.fromRunning ? 'forkRunning' : 'fork', source.name, source.state);
-    assertCapability(source.driver, 'fork');
+    assertCapability(source.driver, command.fromRunning && source.state === 'RUNNING' ? 'forkRunning' : 'fork');
     if (source.state === 'STANDBY' || source.state === 'STOPPED') {
       const capture = source.state === 'STANDBY' ? captureFor(context, source) : undefined;
       return { source, capture, files: context.paths.instance(id), ...held(lock) };

@@ -3,8 +3,10 @@ import { LIVE_STATES } from '../domain/instance-state.js';
 import { freeBytes } from '../os/disk-space.js';
 import type { HostOperations, HostView } from './commands.js';
 import type { Dependencies } from './dependencies.js';
+import type { CheckResult } from './doctor/check.js';
+import { examine } from './doctor/doctor.js';
 
-/** What GetHost tells. */
+/** What there is to say of the host. */
 export class HostService implements HostOperations {
   constructor(private readonly dependencies: Dependencies) {}
 
@@ -23,5 +25,9 @@ export class HostService implements HostOperations {
       runningInstances: running.length,
       guestMemoryBytes: running.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
     };
+  }
+
+  examine({ fix }: { readonly fix: boolean }, signal: AbortSignal): AsyncGenerator<CheckResult, void, undefined> {
+    return examine({ ...this.dependencies, root: '/', now: Date.now, fix }, signal);
   }
 }

@@ -169,6 +169,28 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
     expect(await json('version')).toMatchObject({ daemon: '9.9.9' });
   });
 
+  it('tells every finding of a doctor with what to do, and by its exit code whether one failed', async () => {
+    await using examined = await ServedHost.start();
+    const { address } = examined.server;
+    const well = await offshoot(['doctor', '--fix'], { host: address });
+    expect(well).toMatchObject({ code: 0, stderr: '' });
+    expect(well.stdout.split('\n').map((line) => line.replace(/ +/g, ' '))).toEqual([
+      'pass kernel Linux 6.1',
+      'warn kvm there is no /dev/kvm',
+      ' -> load the module',
+      '',
+      'summary: 1 pass, 1 warn, 0 fail',
+    ]);
+    expect(examined.fake.asked.at(-1)).toEqual({ call: 'doctor', command: { fix: true } });
+    examined.fake.checks = [{ name: 'clock', outcome: 'fail', detail: 'it is 1970', remedy: 'set it' }];
+    const ill = await offshoot(['doctor', '--json'], { host: address });
+    expect(ill).toMatchObject({ code: 1, stderr: '' });
+    expect(JSON.parse(ill.stdout)).toEqual({
+      checks: [{ name: 'clock', outcome: 'CHECK_OUTCOME_FAIL', detail: 'it is 1970', remedy: 'set it' }],
+      summary: { pass: 0, warn: 0, fail: 1 },
+    });
+  });
+
   it('follows the pages of a long list', async () => {
     await using many = await ServedHost.start();
     for (let i = 0; i < 1001; i++)

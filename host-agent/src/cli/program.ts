@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { defineDoctor } from './commands/doctor.js';
 import { defineFork } from './commands/fork.js';
 import { defineHost } from './commands/host.js';
 import { defineImage } from './commands/image.js';
@@ -38,6 +39,7 @@ const VERBS: readonly Define[] = [
   defineStart,
   defineRm,
   defineHost,
+  defineDoctor,
   defineVersion,
 ];
 

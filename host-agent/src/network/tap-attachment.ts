@@ -7,8 +7,11 @@ export class TapAttachment implements NicAttachment {
   readonly backend: NicBackend;
   private open = true;
 
-  constructor(private readonly descriptor: number) {
-    this.backend = { kind: 'tap', descriptor };
+  constructor(
+    private readonly descriptor: number,
+    name: string,
+  ) {
+    this.backend = { kind: 'tap', descriptor, name };
   }
 
   close(): void {

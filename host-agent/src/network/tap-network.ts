@@ -52,7 +52,7 @@ export class TapNetwork implements Network {
     const descriptor = this.openTap(tap);
     try {
       plugIntoBridge(this.host.routes, deviceIndex(this.host.routes, tap), this.host.index, identity);
-      return new TapAttachment(descriptor);
+      return new TapAttachment(descriptor, tap);
     } catch (error) {
       closeSync(descriptor);
       if (errnoOf(error) === 'EXFULL')

@@ -18,7 +18,10 @@ export interface DriverStatus {
 
 /** The host's end of an instance's network card. */
 export type NicBackend =
-  | { readonly kind: 'tap'; readonly descriptor: number }
+  /** `name` is the device that the descriptor is open on: some hypervisors open it themselves. */
+  | { readonly kind: 'tap'; readonly descriptor: number; readonly name: string }
+  /** No card at all. */
+  | { readonly kind: 'none' }
   | { readonly kind: 'user'; readonly subnet: string; readonly gateway: string };
 
 /** What a VM is made of; the same for its launch and every restore, but for identity. Paths are absolute. */

@@ -17,7 +17,7 @@ const spec: MachineSpec = {
   memoryBytes: 512 * 1024 * 1024,
   memoryFile: '/i/a,share=on, "b"',
   disk: { path: '/i/d,"\\.qcow2', format: 'qcow2' },
-  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'tap', descriptor: 9 } },
+  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'tap', descriptor: 9, name: 'tap0' } },
 };
 const inherited = { qmp: 3, channel: 4, tap: 5 };
 const after = (argv: readonly string[], option: string): string[] =>

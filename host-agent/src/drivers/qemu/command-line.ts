@@ -58,8 +58,7 @@ export function machineArguments(
     ['-serial', 'chardev:console'],
     ['-blockdev', JSON.stringify(diskNode(DISK_NODE, spec.disk))],
     ['-device', `virtio-blk-pci,drive=${DISK_NODE},addr=0x1,disable-legacy=on`],
-    ['-netdev', networkBackend(spec.nic.backend, inherited.tap)],
-    ['-device', `virtio-net-pci,netdev=net,mac=${spec.nic.mac},addr=0x2,disable-legacy=on,romfile=`],
+    networkCard(spec.nic, inherited.tap),
     ['-device', 'virtio-serial-pci,id=serial,addr=0x3,disable-legacy=on,max_ports=2'],
     ['-chardev', `socket,id=channel,fd=${String(inherited.channel)},server=on,wait=off`],
     ['-device', 'virtserialport,bus=serial.0,nr=1,chardev=channel,name=offshoot.0'],
@@ -122,7 +121,13 @@ export const diskNode = (name: string, { path, format }: MachineSpec['disk']): o
   file: { driver: 'file', filename: path, discard: 'unmap' },
 });
 
-function networkBackend(backend: NicBackend, tap: number | undefined): string {
+function networkCard({ mac, backend }: MachineSpec['nic'], tap: number | undefined): string[] {
+  if (backend.kind === 'none') return [];
+  const device = `virtio-net-pci,netdev=net,mac=${mac},addr=0x2,disable-legacy=on,romfile=`;
+  return ['-netdev', networkBackend(backend, tap), '-device', device];
+}
+
+function networkBackend(backend: Exclude<NicBackend, { kind: 'none' }>, tap: number | undefined): string {
   if (backend.kind === 'tap') return `tap,id=net,vhost=off,fd=${String(tap)}`;
   const { subnet, gateway } = backend;
   const [dns, dhcp] = ['2', '3', '4']

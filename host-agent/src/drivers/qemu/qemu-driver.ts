@@ -1,7 +1,7 @@
 import { open, rm } from 'node:fs/promises';
 import { AlreadyExists, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
-import { DRIVER_CAPABILITIES, type DriverCapabilities } from '../../domain/driver-capabilities.js';
+import { DRIVER_CAPABILITIES, NO_CAPABILITIES } from '../../domain/driver-capabilities.js';
 import type { Capture, VmmProcess } from '../../domain/instance.js';
 import { identifyFile, type FileIdentity } from '../../os/file-mappings.js';
 import { isAlive, killProcess } from '../../os/process-identity.js';
@@ -41,8 +41,6 @@ export interface QemuDriverOptions {
   /** Told each step of a hand-over to a new VMM before it is taken, to make it fail or cut it short in tests. */
   readonly onRebaseStep?: OnRebaseStep;
 }
-
-const NO_CAPABILITIES: DriverCapabilities = { snapshot: false, fork: false, mailbox: false, memoryCow: false };
 
 interface Found {
   readonly status: DriverStatus;

@@ -19,6 +19,7 @@ import { mintInstanceId, parseImageId } from '../../domain/ids.js';
 import { assertAllowed } from '../../domain/instance-state.js';
 import type { Instance } from '../../domain/instance.js';
 import type { Image } from '../../ports/image-store.js';
+import type { CheckResult } from '../../app/doctor/check.js';
 import type { StorageUse } from '../../ports/instance-files.js';
 
 const IMAGE: Image = {
@@ -185,9 +186,23 @@ export class FakeHost implements InstanceOperations {
     })();
   };
 
+  private async *found(): AsyncGenerator<CheckResult, void, undefined> {
+    for (const check of this.checks) yield await Promise.resolve(check);
+  }
+
   directoryOf = (instance: Instance): string => `/state/instances/${instance.id}`;
 
+  /** What Doctor finds. */
+  checks: readonly CheckResult[] = [
+    { name: 'kernel', outcome: 'pass', detail: 'Linux 6.1', remedy: '' },
+    { name: 'kvm', outcome: 'warn', detail: 'there is no /dev/kvm', remedy: 'load the module' },
+  ];
+
   readonly host: HostOperations = {
+    examine: (options) => {
+      this.asked.push({ call: 'doctor', command: options });
+      return this.found();
+    },
     describe: (): Promise<HostView> =>
       Promise.resolve({
         version: '9.9.9',

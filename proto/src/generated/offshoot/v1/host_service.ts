@@ -11,7 +11,9 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -22,6 +24,41 @@ import {
 export const protobufPackage = "offshoot.v1";
 
 export const protobufFileName = "offshoot/v1/host_service.proto";
+
+/** CheckOutcome says how a check ended. */
+export enum CheckOutcome {
+  CHECK_OUTCOME_UNSPECIFIED = 0,
+  /** CHECK_OUTCOME_PASS - It is as it should be. */
+  CHECK_OUTCOME_PASS = 1,
+  /** CHECK_OUTCOME_WARN - Everything works, and something could be better. */
+  CHECK_OUTCOME_WARN = 2,
+  /** CHECK_OUTCOME_FAIL - Something does not work. */
+  CHECK_OUTCOME_FAIL = 3,
+}
+
+/** DoctorRequest asks for every check. */
+export interface DoctorRequest {
+  /** Mend what can be mended without losing anything: what is left of instances that do not exist is removed. */
+  fix: boolean;
+}
+
+/** DoctorResponse is what one check found. */
+export interface DoctorResponse {
+  /** The finding. */
+  check: DoctorCheck | undefined;
+}
+
+/** DoctorCheck is one thing that was looked into. */
+export interface DoctorCheck {
+  /** What was looked into, as "state-directory"; does not change. */
+  name: string;
+  /** How it ended. */
+  outcome: CheckOutcome;
+  /** What is there, for people. */
+  detail: string;
+  /** What to do about it; empty when the check passed. */
+  remedy: string;
+}
 
 /** GetHostRequest has no fields. */
 export interface GetHostRequest {
@@ -75,6 +112,18 @@ export interface DriverCapabilities {
   mailbox: boolean;
   /** Forks share unmodified memory with their source. */
   memoryCow: boolean;
+  /** Forks of an instance that runs, and goes on. */
+  forkRunning: boolean;
+  /** A capture of a fork costs what the fork changed, whatever the size of its memory. */
+  diffSnapshot: boolean;
+  /** Guests are reached by vsock. */
+  vsock: boolean;
+  /** Memory can be taken back from a running guest. */
+  balloon: boolean;
+  /** Instances on a network of their own inside the hypervisor, without rights on the host's. */
+  userNetwork: boolean;
+  /** Disks in layers, for hosts whose file system has no reflinks. */
+  diskLayers: boolean;
 }
 
 /** HostNetwork is the network instances are attached to. */
@@ -116,6 +165,209 @@ export interface HostUsage {
   /** Addresses taken. */
   addresses: number;
 }
+
+function createBaseDoctorRequest(): DoctorRequest {
+  return { fix: false };
+}
+
+export const DoctorRequest: MessageFns<DoctorRequest> = {
+  encode(message: DoctorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fix !== false) {
+      writer.uint32(8).bool(message.fix);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DoctorRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDoctorRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fix = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DoctorRequest>): DoctorRequest {
+    return DoctorRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DoctorRequest>): DoctorRequest {
+    const message = createBaseDoctorRequest();
+    message.fix = object.fix ?? false;
+    return message;
+  },
+};
+
+function createBaseDoctorResponse(): DoctorResponse {
+  return { check: undefined };
+}
+
+export const DoctorResponse: MessageFns<DoctorResponse> = {
+  encode(message: DoctorResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.check !== undefined) {
+      DoctorCheck.encode(message.check, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DoctorResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDoctorResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.check = DoctorCheck.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DoctorResponse>): DoctorResponse {
+    return DoctorResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DoctorResponse>): DoctorResponse {
+    const message = createBaseDoctorResponse();
+    message.check = (object.check !== undefined && object.check !== null)
+      ? DoctorCheck.fromPartial(object.check)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDoctorCheck(): DoctorCheck {
+  return { name: "", outcome: 0, detail: "", remedy: "" };
+}
+
+export const DoctorCheck: MessageFns<DoctorCheck> = {
+  encode(message: DoctorCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.outcome !== 0) {
+      writer.uint32(16).int32(message.outcome);
+    }
+    if (message.detail !== "") {
+      writer.uint32(26).string(message.detail);
+    }
+    if (message.remedy !== "") {
+      writer.uint32(34).string(message.remedy);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DoctorCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDoctorCheck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.outcome = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.remedy = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DoctorCheck>): DoctorCheck {
+    return DoctorCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DoctorCheck>): DoctorCheck {
+    const message = createBaseDoctorCheck();
+    message.name = object.name ?? "";
+    message.outcome = object.outcome ?? 0;
+    message.detail = object.detail ?? "";
+    message.remedy = object.remedy ?? "";
+    return message;
+  },
+};
 
 function createBaseGetHostRequest(): GetHostRequest {
   return {};
@@ -419,7 +671,18 @@ export const Driver: MessageFns<Driver> = {
 };
 
 function createBaseDriverCapabilities(): DriverCapabilities {
-  return { snapshot: false, fork: false, mailbox: false, memoryCow: false };
+  return {
+    snapshot: false,
+    fork: false,
+    mailbox: false,
+    memoryCow: false,
+    forkRunning: false,
+    diffSnapshot: false,
+    vsock: false,
+    balloon: false,
+    userNetwork: false,
+    diskLayers: false,
+  };
 }
 
 export const DriverCapabilities: MessageFns<DriverCapabilities> = {
@@ -435,6 +698,24 @@ export const DriverCapabilities: MessageFns<DriverCapabilities> = {
     }
     if (message.memoryCow !== false) {
       writer.uint32(32).bool(message.memoryCow);
+    }
+    if (message.forkRunning !== false) {
+      writer.uint32(40).bool(message.forkRunning);
+    }
+    if (message.diffSnapshot !== false) {
+      writer.uint32(48).bool(message.diffSnapshot);
+    }
+    if (message.vsock !== false) {
+      writer.uint32(56).bool(message.vsock);
+    }
+    if (message.balloon !== false) {
+      writer.uint32(64).bool(message.balloon);
+    }
+    if (message.userNetwork !== false) {
+      writer.uint32(72).bool(message.userNetwork);
+    }
+    if (message.diskLayers !== false) {
+      writer.uint32(80).bool(message.diskLayers);
     }
     return writer;
   },
@@ -484,6 +765,54 @@ export const DriverCapabilities: MessageFns<DriverCapabilities> = {
             message.memoryCow = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.forkRunning = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.diffSnapshot = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.vsock = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.balloon = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.userNetwork = reader.bool();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.diskLayers = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -505,6 +834,12 @@ export const DriverCapabilities: MessageFns<DriverCapabilities> = {
     message.fork = object.fork ?? false;
     message.mailbox = object.mailbox ?? false;
     message.memoryCow = object.memoryCow ?? false;
+    message.forkRunning = object.forkRunning ?? false;
+    message.diffSnapshot = object.diffSnapshot ?? false;
+    message.vsock = object.vsock ?? false;
+    message.balloon = object.balloon ?? false;
+    message.userNetwork = object.userNetwork ?? false;
+    message.diskLayers = object.diskLayers ?? false;
     return message;
   },
 };
@@ -834,11 +1169,23 @@ export const HostServiceService = {
     responseSerialize: (value: GetHostResponse): Buffer => Buffer.from(GetHostResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetHostResponse => GetHostResponse.decode(value),
   },
+  /** Doctor looks into everything that has to be right for instances to run, and gives each finding as it comes. */
+  doctor: {
+    path: "/offshoot.v1.HostService/Doctor" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: DoctorRequest): Buffer => Buffer.from(DoctorRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DoctorRequest => DoctorRequest.decode(value),
+    responseSerialize: (value: DoctorResponse): Buffer => Buffer.from(DoctorResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DoctorResponse => DoctorResponse.decode(value),
+  },
 } as const;
 
 export interface HostServiceServer extends UntypedServiceImplementation {
   /** GetHost tells version, drivers, network and what is in use. */
   getHost: handleUnaryCall<GetHostRequest, GetHostResponse>;
+  /** Doctor looks into everything that has to be right for instances to run, and gives each finding as it comes. */
+  doctor: handleServerStreamingCall<DoctorRequest, DoctorResponse>;
 }
 
 export interface HostServiceClient extends Client {
@@ -858,6 +1205,13 @@ export interface HostServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetHostResponse) => void,
   ): ClientUnaryCall;
+  /** Doctor looks into everything that has to be right for instances to run, and gives each finding as it comes. */
+  doctor(request: DoctorRequest, options?: Partial<CallOptions>): ClientReadableStream<DoctorResponse>;
+  doctor(
+    request: DoctorRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<DoctorResponse>;
 }
 
 export const HostServiceClient = makeGenericClientConstructor(
