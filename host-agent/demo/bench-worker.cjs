@@ -1,4 +1,5 @@
 // What runs inside the VM of the bench: arms the mailbox "task" and waits; every fork acknowledges with what it was given.
+// Before that it arms as many as MORE_MAILBOXES says, of CAPACITY_BYTES each, which it leaves alone.
 // With DIRTY_MIB it also writes into each page of so much memory, over and over, and says "pass N" after each round.
 'use strict';
 const { connect } = require('node:net');
@@ -15,6 +16,9 @@ async function ask(request) {
 }
 
 async function main() {
+  const more = Number(process.env.MORE_MAILBOXES ?? 0);
+  const capacityBytes = Number(process.env.CAPACITY_BYTES ?? 0);
+  for (let i = 1; i <= more; i++) await ask({ op: 'arm', name: `more-${i}`, capacityBytes });
   for (;;) {
     await ask({ op: 'arm', name: 'task' });
     const { text } = await ask({ op: 'wait', name: 'task' });

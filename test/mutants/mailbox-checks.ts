@@ -5,24 +5,35 @@ import type { Mutant } from './mutants.js';
 /** From the sources as from what is compiled of them, one folder deeper. */
 const REPOSITORY = fileURLToPath(new URL('.', import.meta.url)).replace(/test\/(?:dist\/)?mutants\/$/, '');
 
-/** Every module that checks what a guest or a caller says of mailboxes, and the unit tests that have to notice. */
+/**
+ * Every module that checks what a guest or a caller says of mailboxes, and the unit tests that have to notice. Not those that
+ * only carry it: `udp-ack-listener.ts` hands each datagram to `expected-acks.ts`, `mailbox-handoff.ts` each request to the plan.
+ */
 export const MAILBOX_CHECKS: MutationSubject = {
   root: REPOSITORY,
   modules: [
     'shared/src/mailbox/frame-layout.ts',
     'shared/src/mailbox/frame.ts',
+    'shared/src/mailbox/segments.ts',
     'shared/src/mailbox/ack-line.ts',
     'host-agent/src/mailbox/frame-finder.ts',
+    'host-agent/src/mailbox/memory-pieces.ts',
     'host-agent/src/mailbox/memory-file.ts',
     'host-agent/src/mailbox/indexed-mailbox.ts',
+    'host-agent/src/mailbox/mailbox-index-file.ts',
+    'host-agent/src/mailbox/mailbox-index.ts',
     'host-agent/src/mailbox/mailbox-lookup.ts',
     'host-agent/src/mailbox/delivery-plan.ts',
     'host-agent/src/mailbox/delivery.ts',
+    'host-agent/src/mailbox/expected-acks.ts',
+    'host-agent/src/mailbox/pending-ack.ts',
+    'host-agent/src/grpc/mailbox-request.ts',
     'host-agent/src/guest/guest-answers.ts',
   ],
   tests: [
     'shared/src/mailbox/*.test.ts',
-    'host-agent/src/mailbox/{frame,memory,indexed,mailbox,delivery}*.test.ts',
+    'host-agent/src/mailbox/{frame,memory,indexed,mailbox,delivery,expected}*.test.ts',
+    'host-agent/src/grpc/fork-requests.test.ts',
     'host-agent/src/guest/guest-answers.test.ts',
   ],
 };
@@ -31,18 +42,28 @@ export const MAILBOX_CHECKS: MutationSubject = {
 export const QUICK_CHECKS: MutationSubject = {
   ...MAILBOX_CHECKS,
   modules: MAILBOX_CHECKS.modules.filter((module) =>
-    /(?:indexed-mailbox|delivery(?:-plan)?|guest-answers)\.ts$/.test(module),
+    /(?:segments|indexed-mailbox|delivery(?:-plan)?|guest-answers)\.ts$/.test(module),
   ),
 };
 
-/** Conditions that save time and check nothing: without them the same comes out, later. */
-const SAVES_TIME: readonly Pick<Mutant, 'file' | 'check'>[] = [
+/** Conditions that check nothing: without them the same comes out, later, or with something left that nobody asks for. */
+const NO_CHECKS: readonly Pick<Mutant, 'file' | 'check'>[] = [
   // The whole magic is compared right after.
   { file: 'host-agent/src/mailbox/frame-finder.ts', check: 'bytes.readUInt32LE(at) !== MAGIC_WORD' },
   // No address, no frame, only the file would be opened.
   { file: 'host-agent/src/mailbox/memory-file.ts', check: 'addresses.length === 0' },
+  // Beyond the region's end a stretch has no length, and the next search begins at that end.
+  { file: 'host-agent/src/mailbox/memory-pieces.ts', check: 'data >= end' },
+  // From the end on there is only data beyond it, which is looked at next.
+  { file: 'host-agent/src/mailbox/memory-pieces.ts', check: 'stop < end' },
+  // How far is looked ahead before the first piece is given out; it is cut into pieces all the same.
+  { file: 'host-agent/src/mailbox/memory-pieces.ts', check: 'stop - start < pieceBytes' },
+  // For the compiler: where more than 4096 are remembered there is an oldest one.
+  { file: 'host-agent/src/mailbox/expected-acks.ts', check: 'oldest !== undefined' },
+  // A wait that has ended does not end again.
+  { file: 'host-agent/src/mailbox/pending-ack.ts', check: 'waiter !== undefined' },
 ];
 
 /** Whether taking the mutant's check out can make a difference. */
 export const isCheck = (mutant: Mutant): boolean =>
-  !SAVES_TIME.some(({ file, check }) => file === mutant.file && check === mutant.check);
+  !NO_CHECKS.some(({ file, check }) => file === mutant.file && check === mutant.check);

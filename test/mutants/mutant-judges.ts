@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import {
   createVitest,
@@ -66,7 +66,8 @@ export class MutantJudges implements AsyncDisposable {
         include: [...tests],
         watch: false,
         reporters: [verdict],
-        pool: 'threads',
+        // A process for each of those that judge at the same time: some tests count what theirs has open.
+        pool: 'forks',
         isolate: false,
         maxWorkers: 1,
         testTimeout: 10_000,
@@ -89,10 +90,11 @@ export class MutantJudges implements AsyncDisposable {
   async noticedBy(mutant: Mutant): Promise<string | undefined> {
     const number = this.mutants.findIndex((each) => isDeepStrictEqual(each, mutant));
     const stem = mutant.file.replace(/\.ts$/, '');
-    // Those beside the module mostly do, and the examples among them in no time.
+    // Those beside the module mostly do, else those of its folder, and the examples among them in no time.
     const order = ({ moduleId }: TestSpecification): number =>
-      (moduleId.includes(`${stem}.`) ? 0 : 2) + (moduleId.includes('.property.') ? 1 : 0);
-    for (const rank of [0, 1, 2, 3]) {
+      (moduleId.includes(`${stem}.`) ? 0 : moduleId.includes(`${dirname(stem)}/`) ? 2 : 4) +
+      (moduleId.includes('.property.') ? 1 : 0);
+    for (const rank of [0, 1, 2, 3, 4, 5]) {
       const failed = await this.failing(
         number,
         this.specifications.filter((specification) => order(specification) === rank),

@@ -84,13 +84,13 @@ async function capturesOf(
     onStep(
       `${String(memoryMib)} MiB: captures with ${String(writtenMib)} MiB written: ${String(boot)} of ${String(boots)}`,
     );
-    await ours.boot(source, memoryMib, writtenMib);
+    await ours.boot(source, memoryMib, { dirtyMib: writtenMib });
     if (writtenMib > 0) await ours.written(source);
     first.push(await ours.capture(source, fork));
     for (let i = 0; i < LATER_CAPTURES; i++) {
       if (writtenMib > 0) await ours.written(source);
       else await renewBase(ours, source);
-      dirty.push(privateMemoryMib(await ours.vmmPid(source)));
+      dirty.push(privateMemoryMib((await ours.get(source)).vmmPid));
       pause.push(await ours.capture(source, fork));
     }
     standby.push((await ours.standby(source)).capture);

@@ -6,7 +6,7 @@ export interface Goal {
   readonly what: string;
   readonly memoryMib: number;
   readonly measured: number;
-  readonly unit: 'ms' | 'x';
+  readonly unit: 'ms' | 'x' | 'GB/s';
   /** The measured value may be at most, or has to be at least, this. */
   readonly limit: { readonly atMost: number } | { readonly atLeast: number };
   readonly met: boolean;

@@ -10,9 +10,17 @@ import { measureCallRate } from './call-rate.js';
 import { judgeCaptures, measureCaptures, type CapturesResult } from './captures.js';
 import { residentMib } from './daemon-cost.js';
 import { judge } from './goals.js';
+import { judgeMailboxes, measureMailboxes } from './mailboxes.js';
 import { OPTIONS, type BenchOptions } from './options.js';
 import { OurInstances } from './our-instances.js';
-import { report, type BenchRun, type CapturesFound, type RoundsFound } from './report.js';
+import {
+  report,
+  type BenchRun,
+  type CapturesFound,
+  type Found,
+  type MailboxesFound,
+  type RoundsFound,
+} from './report.js';
 import { measureRound, type RoundResult } from './round.js';
 
 const resultsDirectory = fileURLToPath(new URL('../../../bench/results', import.meta.url));
@@ -46,11 +54,24 @@ async function captures({ memory, forks }: BenchOptions, { client }: BenchDaemon
   return { captures: found, goals: judgeCaptures(found) };
 }
 
-async function bench(options: BenchOptions, signal: AbortSignal): Promise<BenchRun & (RoundsFound | CapturesFound)> {
+/** Searches for mailboxes, deliveries and indexes. */
+async function mailboxes({ memory, forks }: BenchOptions, bench: BenchDaemon): Promise<MailboxesFound> {
+  const { client, directory } = bench;
+  const found = await measureMailboxes({ client, forks, memory, scratch: directory, onStep: tell });
+  return { mailboxes: found, goals: judgeMailboxes(found) };
+}
+
+function find(options: BenchOptions, bench: BenchDaemon, signal: AbortSignal): Promise<Found> {
+  if (options.captures === true) return captures(options, bench);
+  if (options.mailboxes === true) return mailboxes(options, bench);
+  return rounds(options, bench, signal);
+}
+
+async function bench(options: BenchOptions, signal: AbortSignal): Promise<BenchRun & Found> {
   const startedAt = new Date().toISOString();
   await using daemon = await BenchDaemon.start(tell, signal);
   const { machine, image } = daemon;
-  const found = options.captures === true ? await captures(options, daemon) : await rounds(options, daemon, signal);
+  const found = await find(options, daemon, signal);
   return { version: packageVersion(), startedAt, machine, image, ...found };
 }
 
@@ -72,7 +93,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const)
     interrupted.abort(new Error(`ended by ${name}`));
   });
 const program = new Command('bench').description(
-  'Measures boots, captures and forks on this machine, beside the migration of stock QEMU.',
+  'Measures boots, captures, forks and mailboxes on this machine, beside the migration of stock QEMU.',
 );
 for (const option of OPTIONS) program.addOption(option);
 program.action(async (options: BenchOptions) => {

@@ -7,6 +7,8 @@ export interface BenchOptions {
   readonly memory: readonly number[];
   /** Measures captures of running VMs and generations of forks instead. */
   readonly captures?: true;
+  /** Measures searches for mailboxes, deliveries and indexes instead. */
+  readonly mailboxes?: true;
 }
 
 const MIB_RANGE = { min: 128, max: 65_536 } as const;
@@ -19,6 +21,10 @@ export const OPTIONS = [
     '--captures',
     'measure captures of running VMs and forks of forks instead of the rounds beside stock QEMU',
   ),
+  new Option(
+    '--mailboxes',
+    'measure searches for mailboxes, deliveries and indexes instead of the rounds beside stock QEMU',
+  ).conflicts('captures'),
 ] as const;
 
 /** @throws InvalidArgumentError */

@@ -6,6 +6,7 @@ import {
   DeleteInstanceRequest,
   ForkInstanceRequest,
   GetInstanceRequest,
+  PauseInstanceRequest,
   RestoreInstanceRequest,
   StandbyInstanceRequest,
   StreamLogsRequest,
@@ -22,15 +23,25 @@ const HOST_PHASES = ['clone', 'spawn', 'load', 'patch', 'resume'] as const;
 /** `host` is the sum of the host's phases, `call` what the caller of the API waits. */
 export type ForkTime = (typeof FORK_PHASES)[number] | 'host' | 'call';
 
+/** What the bench's worker does besides waiting at its mailbox. */
+export interface Work {
+  /** Memory it writes over and over. */
+  readonly dirtyMib?: number;
+  /** Mailboxes it arms besides and leaves alone, named `more-1` and so on, with so many bytes of room each. */
+  readonly more?: number;
+  readonly capacityBytes?: number;
+}
+
 /** The instances of the bench in its daemon. All times in milliseconds. */
 export class OurInstances {
   constructor(private readonly client: DaemonClient) {}
 
-  /**
-   * Boots a VM with the bench's worker. Returns the time until its agent answered.
-   * @param dirtyMib memory the worker writes over and over
-   */
-  async boot(name: string, memoryMib: number, dirtyMib = 0): Promise<number> {
+  /** Boots a VM with the bench's worker. Returns the time until its agent answered. */
+  async boot(
+    name: string,
+    memoryMib: number,
+    { dirtyMib = 0, more = 0, capacityBytes = 0 }: Work = {},
+  ): Promise<number> {
     const { instances } = this.client;
     const path = '/srv/worker.cjs';
     const request = CreateInstanceRequest.fromPartial({
@@ -38,7 +49,7 @@ export class OurInstances {
       memoryBytes: BigInt(memoryMib) * 2n ** 20n,
       workload: {
         argv: ['node', path],
-        env: { DIRTY_MIB: String(dirtyMib) },
+        env: { DIRTY_MIB: String(dirtyMib), MORE_MAILBOXES: String(more), CAPACITY_BYTES: String(capacityBytes) },
         files: [{ path, content: await readFile(worker) }],
       },
     });
@@ -81,6 +92,30 @@ export class OurInstances {
     return { ...times, host: HOST_PHASES.reduce((sum, phase) => sum + times[phase], 0), call };
   }
 
+  /** Forks a parked VM with a payload that nobody answers, or with none. Returns how long the patch took. The fork stays. */
+  async forkWith(
+    source: string,
+    name: string,
+    payload: { readonly mailbox: string; readonly payload: Buffer } | undefined,
+  ): Promise<number> {
+    const { instances } = this.client;
+    const mailboxes =
+      payload === undefined
+        ? []
+        : [{ name: payload.mailbox, payload: { $case: 'data', data: payload.payload } as const, waitForAck: false }];
+    const networkTimeout = { seconds: 30n, nanos: 0 };
+    const request = ForkInstanceRequest.fromPartial({ source, name, mailboxes, networkTimeout });
+    const { timings } = await this.client.unary(instances.forkInstance.bind(instances), request);
+    return milliseconds(timings?.patch);
+  }
+
+  /** Stops the processors of a VM that runs. */
+  async pause(instance: string): Promise<void> {
+    const { instances } = this.client;
+    const request = PauseInstanceRequest.fromPartial({ instance });
+    await this.client.unary(instances.pauseInstance.bind(instances), request);
+  }
+
   /** Forks a running VM and removes the fork. Returns how long the source stood still. */
   async capture(source: string, name: string): Promise<number> {
     const { instances } = this.client;
@@ -115,11 +150,20 @@ export class OurInstances {
     }
   }
 
-  /** The VMM that runs it now. */
-  async vmmPid(instance: string): Promise<number> {
+  /** The VMM that runs an instance now, 0 for none, and the instance's folder. */
+  async get(instance: string): Promise<{ vmmPid: number; directory: string }> {
     const { instances } = this.client;
     const request = GetInstanceRequest.fromPartial({ instance });
-    return (await this.client.unary(instances.getInstance.bind(instances), request)).instance?.vmmPid ?? 0;
+    const { instance: found } = await this.client.unary(instances.getInstance.bind(instances), request);
+    return { vmmPid: found?.vmmPid ?? 0, directory: found?.directory ?? '' };
+  }
+
+  /** Has a parked VM's memory searched for mailboxes. Returns how many segments of each were found. */
+  async mailboxSegments(instance: string): Promise<number[]> {
+    const { instances } = this.client;
+    const request = GetInstanceRequest.fromPartial({ instance, includeMailboxes: true });
+    const { mailboxes } = await this.client.unary(instances.getInstance.bind(instances), request);
+    return mailboxes.map(({ segmentsFound }) => segmentsFound);
   }
 
   /** Removes an instance, running or not. */

@@ -4,6 +4,8 @@ import { capturesReport } from './captures-report.js';
 import type { CapturesResult } from './captures.js';
 import type { Goal } from './goals.js';
 import type { Machine } from './machine.js';
+import { mailboxesReport } from './mailboxes-report.js';
+import type { MailboxesResult } from './mailboxes.js';
 import { FORK_PHASES } from './our-instances.js';
 import type { RoundResult } from './round.js';
 import { shortNumber, summaryRow } from './summary-row.js';
@@ -29,14 +31,23 @@ export interface CapturesFound {
   readonly goals: readonly Goal[];
 }
 
+export interface MailboxesFound {
+  readonly mailboxes: MailboxesResult;
+  readonly goals: readonly Goal[];
+}
+
+/** What a run finds, by its options. */
+export type Found = RoundsFound | CapturesFound | MailboxesFound;
+
 /** The result as tables. */
-export function report(result: BenchRun & (RoundsFound | CapturesFound)): string {
+export function report(result: BenchRun & Found): string {
   const { cpu, cores, kernel, driver, driverVersion, accelerator, acceleratorReason, networkMode } = result.machine;
   const why = acceleratorReason === '' ? '' : ` (${acceleratorReason})`;
   const parts = [
     `${cpu}, ${String(cores)} cores, Linux ${kernel}; ${driver} ${driverVersion} on ${accelerator}${why}; network ${networkMode}`,
   ];
   if ('captures' in result) parts.push(...result.captures.map(capturesReport));
+  else if ('mailboxes' in result) parts.push(mailboxesReport(result.mailboxes));
   else
     for (const round of result.rounds)
       parts.push(`${String(round.memoryMib)} MiB of guest memory, milliseconds\n${timesOf(round)}`);

@@ -68,6 +68,15 @@ describe('the search for mailbox frames', () => {
     expect(bytesRead).toBeLessThanOrEqual(4 * MIB);
   });
 
+  it('does not read a hole at the end of a region, though there is data right behind it', async () => {
+    const regions = ram(64 * 1024);
+    await using memory = await MemoryFile.create(ram(MIB));
+    await memory.arm({ gpa: 0 }, { gpa: 64 * 1024 });
+    const { frames, bytesRead } = await scanMemoryFile(memory.path, regions);
+    expect(frames.map(({ gpa }) => gpa)).toEqual([0]);
+    expect(bytesRead).toBeLessThan(64 * 1024);
+  });
+
   it('reads through holes too small to be worth a seek', async () => {
     await using memory = await MemoryFile.create(ram(4 * MIB));
     const addresses = Array.from({ length: 128 }, (_, i) => i * 8192);

@@ -65,10 +65,16 @@ describe('mailbox index', () => {
 
   it.each([
     ['another memory file', (json: string) => json.replace(/"inode":"\d+"/, '"inode":"1"')],
+    ['a memory file that was written since', (json: string) => json.replace(/"mtimeNs":"\d+"/, '"mtimeNs":"1"')],
+    ['a memory file of another size', (json: string) => json.replace(/"size":\d+/, '"size":4096')],
     ['another capture', (json: string) => json.replace(TAKEN_AT, '2024-01-01T00:00:00.000Z')],
     ['another version', (json: string) => json.replace('"version":1', '"version":2')],
     ['nothing one could parse', (json: string) => json.slice(0, json.length / 2)],
     ['frames out of shape', (json: string) => json.replace('"armed"', '"loaded"')],
+    ['a nonce with something before it', (json: string) => json.replace('"nonce":"', '"nonce":"x')],
+    ['a nonce with something behind it', (json: string) => json.replace(/("nonce":"\w+)/, '$1x')],
+    ['a digest with something before it', (json: string) => json.replace('"tokenSha256":"', '"tokenSha256":"x')],
+    ['a digest with something behind it', (json: string) => json.replace(/("tokenSha256":"\w+)/, '$1x')],
   ])('does not use a kept index of %s', async (_what, spoil) => {
     await using memory = await MemoryFile.create(REGIONS);
     await memory.arm({ gpa: MIB });
@@ -121,6 +127,19 @@ describe('mailbox index', () => {
     await memory.arm({ gpa: 9 * MIB }, { gpa: 10 * MIB, nonce: 8n });
     const lookup = await indexOf(memory, await captureOf(memory, [{ gpa: 3 * MIB }])).lookup(['task']);
     expect(lookup.named('task')).toMatchObject([{ registered: true, segmentAddresses: [9 * MIB] }]);
+  });
+
+  it('searches for the rest of a registered mailbox that is not whole where the agent said', async () => {
+    await using memory = await MemoryFile.create(REGIONS);
+    const [first, second] = [0, 1].map((segmentIndex) => ({ gpa: (9 + segmentIndex) * MIB, segmentIndex }));
+    await memory.arm({ ...first!, segmentCount: 2 }, { ...second!, segmentCount: 2 });
+    const capture = await captureOf(memory, [first!]);
+    const registeredMailboxes = capture.registeredMailboxes.map((mailbox) => ({
+      ...mailbox,
+      segmentAddresses: [first!.gpa, 3 * MIB],
+    }));
+    const lookup = await indexOf(memory, { ...capture, registeredMailboxes }).lookup(['task']);
+    expect(lookup.named('task')).toMatchObject([{ registered: true, segmentAddresses: [9 * MIB, 10 * MIB] }]);
   });
 
   it('prefers the registered nonce to an equal name in a freed page', async () => {

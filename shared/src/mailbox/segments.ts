@@ -110,8 +110,9 @@ function differenceOf(part: SegmentDelivery, first: SegmentDelivery): FrameProbl
   if (part.generation !== first.generation) return 'generation';
   if (part.totalLength !== first.totalLength) return 'length';
   if (part.contentType !== first.contentType) return 'content-type';
-  const fields = ['transport', 'port', 'address', 'nonce'] as const;
-  return fields.every((field) => part.ack[field] === first.ack[field]) ? undefined : 'ack';
+  for (const field of ['transport', 'port', 'address', 'nonce'] as const)
+    if (part.ack[field] !== first.ack[field]) return 'ack';
+  return undefined;
 }
 
 const corrupt = (problem: FrameProblem, description: string): Corrupt =>
