@@ -18,7 +18,11 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'vm',
-          include: ['test/**/*.test.ts'],
+          // The lab host's own tests mean nothing elsewhere: see test/lab.
+          include: [
+            'test/**/*.test.ts',
+            ...(process.env.OFFSHOOT_LAB === undefined ? [] : ['test/lab/inside/*.lab-test.ts']),
+          ],
           globalSetup: ['test/harness/build-image.ts'],
           testTimeout: 180_000,
           hookTimeout: 600_000,

@@ -8,7 +8,9 @@ import { QmpClient } from '../../host-agent/src/drivers/qemu/qmp-client.js';
 import { CapturePaths } from '../../host-agent/src/paths.js';
 import type { LaunchSpec, Vm } from '../../host-agent/src/ports/driver.js';
 import { Qcow2Disks } from '../../host-agent/src/storage/qcow2-disks.js';
-import { Lab, consoleSays, missingPrograms, recordOf, sha256Of, targetIn, ticksGoOn, ticksOf } from './lab.js';
+import { recordOf, sha256Of, targetIn } from '../bare-guest/capture-files.js';
+import { consoleSays, ticksGoOn, ticksOf } from '../bare-guest/guest-control.js';
+import { Lab, missingPrograms } from './lab.js';
 
 const missing = await missingPrograms();
 const run = promisify(execFile);

@@ -8,18 +8,11 @@ import type { QemuProcess } from '../../host-agent/src/drivers/qemu/qemu-process
 import { REBASE_STEPS, type RebaseStep } from '../../host-agent/src/drivers/qemu/rebase.js';
 import type { LaunchSpec, Vm } from '../../host-agent/src/ports/driver.js';
 import { Corrupt, Unreachable } from '../../shared/src/errors.js';
-import {
-  Lab,
-  consoleSays,
-  deliverAndResume,
-  missingPrograms,
-  openDescriptors,
-  processesIn,
-  recordOf,
-  targetIn,
-  ticksGoOn,
-  ticksOf,
-} from './lab.js';
+import { processesIn } from '../../host-agent/src/os/proc-orphans.js';
+import { recordOf, targetIn } from '../bare-guest/capture-files.js';
+import { consoleSays, deliverAndResume, ticksGoOn, ticksOf } from '../bare-guest/guest-control.js';
+import { openDescriptors } from '../bare-guest/left-behind.js';
+import { Lab, missingPrograms } from './lab.js';
 
 const missing = await missingPrograms();
 const run = promisify(execFile);
@@ -51,7 +44,7 @@ describe.skipIf(missing !== '')(`QEMU driver: a hand-over cut short${missing && 
   afterAll(() => lab[Symbol.asyncDispose]());
 
   const successor = async (): Promise<number> =>
-    Number((await processesIn(spec.directory)).find((pid) => pid !== String(vm.process.pid)));
+    (await processesIn(spec.directory)).find((pid) => pid !== vm.process.pid)!;
   const diskIsLocked = (): Promise<unknown> =>
     expect(run('qemu-io', ['-c', 'read 0 512', spec.disk.path])).rejects.toThrow(/lock/);
 
@@ -68,7 +61,7 @@ describe.skipIf(missing !== '')(`QEMU driver: a hand-over cut short${missing && 
     afterEach(async () => {
       expect(vm.process.pid).toBe(before.pid);
       expect(await vm.state()).toBe('running');
-      expect(await processesIn(spec.directory)).toEqual([String(before.pid)]);
+      expect(await processesIn(spec.directory)).toEqual([before.pid]);
       expect((await readdir(spec.runDirectory)).sort()).toEqual(['channel.sock', 'qmp.sock']);
       expect(await readdir(spec.directory)).toEqual(before.files);
       expect(await openDescriptors()).toBeLessThanOrEqual(before.descriptors);
@@ -168,7 +161,7 @@ describe.skipIf(missing !== '')(`QEMU driver: a hand-over cut short${missing && 
     const replaced = at === 'continue' || at === 'hand over';
     expect(adopted.process.pid).toBe(replaced ? successorPid : old.pid);
     expect(adopted.process.privateMemory).toBe(replaced);
-    expect(await processesIn(spec.directory)).toEqual([String(adopted.process.pid)]);
+    expect(await processesIn(spec.directory)).toEqual([adopted.process.pid]);
     expect((await readdir(spec.runDirectory)).filter((name) => name.endsWith('.new'))).toEqual([]);
     await adopted.resume();
     await ticksGoOn(adopted, await ticksOf(adopted));

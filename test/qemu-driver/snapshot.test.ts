@@ -6,22 +6,11 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MAX_DEVICE_NAME, openTap } from '../../host-agent/src/os/tun.js';
 import type { CaptureResult, LaunchSpec, Vm } from '../../host-agent/src/ports/driver.js';
-import {
-  Lab,
-  consoleSays,
-  deliver,
-  deliverAndResume,
-  missingPrograms,
-  openDescriptors,
-  processesIn,
-  recordOf,
-  settled,
-  sha256Of,
-  targetIn,
-  ticksGoOn,
-  ticksIn,
-  ticksOf,
-} from './lab.js';
+import { processesIn } from '../../host-agent/src/os/proc-orphans.js';
+import { recordOf, settled, sha256Of, targetIn } from '../bare-guest/capture-files.js';
+import { consoleSays, deliver, deliverAndResume, ticksGoOn, ticksIn, ticksOf } from '../bare-guest/guest-control.js';
+import { openDescriptors } from '../bare-guest/left-behind.js';
+import { Lab, missingPrograms } from './lab.js';
 
 const missing = await missingPrograms();
 const run = promisify(execFile);
@@ -62,7 +51,7 @@ describe.skipIf(missing !== '')(
       expect(first).toMatchObject({ memoryFile: spec.memoryFile, stateFile: targetIn(spec).stateFile });
       expect(vm.process.pid).not.toBe(old.pid);
       expect(vm.process.privateMemory).toBe(true);
-      expect(await processesIn(spec.directory)).toEqual([String(vm.process.pid)]);
+      expect(await processesIn(spec.directory)).toEqual([vm.process.pid]);
       expect((await readdir(spec.runDirectory)).sort()).toEqual(['channel.sock', 'qmp.sock', 'successor.json']);
       expect(await vm.state()).toBe('running');
       expect(ticksAtPause).toBeGreaterThan(0);

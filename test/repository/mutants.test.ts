@@ -43,7 +43,7 @@ describe('a mutant', () => {
 });
 
 describe('the unit tests of the mailboxes', () => {
-  it('notice every check that is taken out of the index, the plan, the delivery and the reading of registrations', async () => {
+  it('notice every check that is taken out of segments, the index, the plan, the delivery and the reading of registrations', async () => {
     const { tried, survivors } = await survivorsOf(QUICK_CHECKS);
     expect(survivors.map(described)).toEqual([]);
     expect(tried).toBeGreaterThan(50);

@@ -45,8 +45,7 @@ const FORKS = { snapshot: true, fork: true, forkRunning: true, mailbox: true, me
 export const DRIVER_CAPABILITIES: Readonly<Record<DriverName, DriverCapabilities>> = {
   qemu: { ...NOTHING, ...FORKS, diffSnapshot: true, userNetwork: true, diskLayers: true },
   firecracker: { ...NOTHING, ...FORKS, diffSnapshot: true, vsock: true },
-  // A restored VM's private memory is written out whole at its next capture, measured on 54.0.
-  'cloud-hypervisor': { ...NOTHING, ...FORKS, vsock: true },
+  'cloud-hypervisor': { ...NOTHING, ...FORKS, diffSnapshot: true, vsock: true },
   vz: NOTHING,
   libkrun: NOTHING,
 };

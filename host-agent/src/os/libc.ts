@@ -39,6 +39,7 @@ const raw = {
   socket: library.func('int socket(int domain, int type, int protocol)'),
   bind: library.func('int bind(int fd, const void *address, uint32 length)'),
   listen: library.func('int listen(int fd, int backlog)'),
+  mkfifo: library.func('int mkfifo(str path, unsigned int mode)'),
   pidfdOpen: library.func('long syscall(long number, int pid, unsigned int flags)'),
   pidfdGetfd: library.func('long syscall(long number, int pidfd, int fd, unsigned int flags)'),
   pagemapScan: library.func('int ioctl(int fd, unsigned long request, _Inout_ pm_scan_arg *argument)'),
@@ -159,6 +160,9 @@ export const bind = (fd: number, address: Buffer): number =>
   check('bind', raw.bind(fd, address, address.length) as number);
 
 export const listen = (fd: number, backlog: number): number => check('listen', raw.listen(fd, backlog) as number);
+
+/** Makes a FIFO (mkfifo(3)). @throws SystemError EEXIST when the name is taken */
+export const makeFifo = (path: string, mode: number): number => check('mkfifo', raw.mkfifo(path, mode) as number);
 
 /** The same numbers on every architecture (include/uapi/asm-generic/unistd.h); glibc has wrappers only since 2.36. */
 const SYS_PIDFD_OPEN = 434;

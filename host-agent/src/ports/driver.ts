@@ -14,6 +14,8 @@ export interface DriverStatus {
   /** Why not a faster one; empty when there is none. */
   readonly acceleratorReason: string;
   readonly capabilities: DriverCapabilities;
+  /** Why it lacks capabilities here that it has elsewhere; left out when it lacks none. */
+  readonly capabilityReason?: string;
 }
 
 /** The host's end of an instance's network card. */
@@ -58,7 +60,7 @@ export interface RestoreTimings {
   readonly loadMs: number;
 }
 
-/** Where a capture goes: absolute paths. Of a VM booted cold the memory stays in its own file. */
+/** Where a capture goes: absolute paths. Of a VM booted cold on a memory file of its own the memory stays in that. */
 export interface CaptureTarget {
   readonly stateFile: string;
   readonly memoryFile: string;
@@ -136,9 +138,9 @@ export interface Vm {
   pause(signal?: AbortSignal): Promise<void>;
   resume(signal?: AbortSignal): Promise<void>;
   /**
-   * Pauses, and writes device state and memory under the names given. A VM booted cold leaves its memory file where it is, and
-   * must not run on while others use it; a private clone's base and private pages become a new file. The VM stays paused: the
-   * caller resumes or ends it. On failure it runs on.
+   * Pauses, and writes device state and memory under the names given. A VM booted cold leaves its memory file, where it has
+   * one, where it is, and must not run on while others use it; a private clone's base and private pages become a new file. The
+   * VM stays paused: the caller resumes or ends it. On failure it runs on.
    */
   capture(target: CaptureTarget, options?: CaptureOptions<CaptureStep>, signal?: AbortSignal): Promise<CaptureResult>;
   /**

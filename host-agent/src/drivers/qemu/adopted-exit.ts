@@ -1,8 +1,8 @@
 import { processEnded, type ProcessIdentity } from '../../os/process-identity.js';
 import type { VmExit } from '../../ports/driver.js';
+import { logTail } from '../vmm-log.js';
 import type { QmpClient } from './qmp-client.js';
 import { shutdownCause } from './shutdown-cause.js';
-import { logTail } from './vmm-log.js';
 
 /**
  * The end of a VMM that is no child: nobody tells its exit code. That it shut down by intent (the guest powered off, or a

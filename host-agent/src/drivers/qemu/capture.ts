@@ -1,11 +1,12 @@
 import { open, rename, rm } from 'node:fs/promises';
-import { InvalidInput, Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
+import { InvalidInput, Unsupported } from '@offshoot/shared/errors.js';
 import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
-import { sha256Of } from './capture-check.js';
+import { sha256Of } from '../capture-check.js';
+import { allEnded, atRest, goOnAfter } from '../capture-parts.js';
 import { SAVE_COMMAND, type MachineFacts } from './installation.js';
 import { q35Regions } from './memory-layout.js';
 import type { QmpClient } from './qmp-client.js';
@@ -108,30 +109,8 @@ export async function finishCapture(
   };
 }
 
-/** What the caller does within the pause; a failure, however it comes, is a rejection. */
-export async function atRest({ whilePaused }: Pick<CaptureOptions, 'whilePaused'>): Promise<void> {
-  await whilePaused?.();
-}
-
-/** Waits for all, so that nothing works on a VM that goes on. @throws the first failure */
-export async function allEnded(...work: readonly Promise<unknown>[]): Promise<void> {
-  const failed = (await Promise.allSettled(work)).find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
-}
-
 /** Lets a VM go on as it was. QEMU answers only when a save that was given up on has ended, so its file appears no more. */
 export async function continueAfter(error: unknown, qmp: QmpClient, wasRunning: boolean): Promise<void> {
-  try {
-    // Also when `stop` was given up: QEMU carries out commands in order, so this comes after it.
-    if (wasRunning) await qmp.run('cont');
-    else await isRunning(qmp);
-  } catch (resumeError) {
-    throw new Unreachable(
-      `the capture failed (${messageOf(error)}), and the VM could not be resumed: ${messageOf(resumeError)}`,
-      {
-        reason: 'RESUME_FAILED',
-        cause: new AggregateError([error, resumeError]),
-      },
-    );
-  }
+  // Also when `stop` was given up: QEMU carries out commands in order, so this comes after it.
+  await goOnAfter(error, () => (wasRunning ? qmp.run('cont') : isRunning(qmp)));
 }

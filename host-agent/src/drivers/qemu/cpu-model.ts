@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { hostCpuModel } from '../host-cpu-model.js';
 import type { Accelerator } from './installation.js';
 
 /** What the guest's processor is: for QEMU, and as recorded in captures. */
@@ -13,9 +13,3 @@ export async function cpuModelFor(accelerator: Accelerator): Promise<{ cpuArgume
  * until Linux 6.1 has run a Node program (QEMU 7.2, medians of 5), and it means another processor in each QEMU.
  */
 const TCG_CPU = 'Nehalem-v1,+rdrand,+aes,+pclmulqdq,+fsgsbase';
-
-/** `host` is another processor on another host: its name belongs to it. */
-export async function hostCpuModel(): Promise<string> {
-  const model = /^model name\s*:\s*(.+)$/m.exec(await readFile('/proc/cpuinfo', 'latin1'))?.[1];
-  return `host (${model ?? 'unknown'})`;
-}

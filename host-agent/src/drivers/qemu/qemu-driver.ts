@@ -14,8 +14,12 @@ import type {
   RestoreTimings,
   Vm,
 } from '../../ports/driver.js';
+import { checkMemory, checkSameMachine, checkState } from '../capture-check.js';
+import { SharedLook } from '../shared-look.js';
+import { withTimeLimit } from '../time-limit.js';
+import { driverUnavailable, unavailable } from '../unavailable.js';
+import { vmmLog } from '../vmm-log.js';
 import { exitOfAdopted } from './adopted-exit.js';
-import { checkMemory, checkSameMachine, checkState } from './capture-check.js';
 import { INCOMING_ARGUMENTS, kernelArguments, machineArguments } from './command-line.js';
 import { cpuModelFor } from './cpu-model.js';
 import { dropLooseLayer } from './disk-layer.js';
@@ -23,12 +27,12 @@ import { removeTraces, settleHandOver } from './hand-over.js';
 import { inspectInstallation, type Accelerator, type MachineFacts, type QemuInstallation } from './installation.js';
 import { probeKvm } from './kvm-probe.js';
 import { loadState } from './load-state.js';
-import { startQemu, vmmLog, type QemuProcess } from './qemu-process.js';
+import { startQemu, type QemuProcess } from './qemu-process.js';
 import { QemuVm, type QemuVmParts } from './qemu-vm.js';
 import { QmpClient } from './qmp-client.js';
 import type { OnRebaseStep } from './rebase.js';
 import { factsOf } from './running-machine.js';
-import { START_LIMIT, withTimeLimit } from './time-limit.js';
+import { START_LIMIT } from './time-limits.js';
 import { socketsOf } from './vmm-sockets.js';
 
 export interface QemuDriverOptions {
@@ -51,14 +55,14 @@ interface Found {
 export class QemuDriver implements HypervisorDriver {
   readonly name = 'qemu';
   private readonly binary: string;
-  private looking: { readonly by: AbortSignal | undefined; readonly found: Promise<Found> } | undefined;
+  private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: QemuDriverOptions) {
     this.binary = options.binary ?? 'qemu-system-x86_64';
   }
 
   async probe(signal?: AbortSignal): Promise<DriverStatus> {
-    return (await this.look(signal)).status;
+    return (await this.found.get(signal)).status;
   }
 
   async launch(spec: LaunchSpec, signal?: AbortSignal): Promise<Vm> {
@@ -88,7 +92,7 @@ export class QemuDriver implements HypervisorDriver {
 
   async restore(spec: RestoreSpec, signal?: AbortSignal): Promise<{ vm: Vm; timings: RestoreTimings }> {
     const { installation, facts } = await this.usable(signal);
-    checkSameMachine(spec.capture, facts);
+    checkSameMachine('QEMU', spec.capture, { driver: this.name, ...facts });
     const memory = await checkMemory(spec);
     await using state = await open(spec.stateFile, 'r');
     await checkState(state, spec.stateFile, spec.capture.stateSha256);
@@ -123,7 +127,7 @@ export class QemuDriver implements HypervisorDriver {
 
   async assertLoadable(capture: Capture, stateFile: string, signal?: AbortSignal): Promise<void> {
     const { facts } = await this.usable(signal);
-    checkSameMachine(capture, facts);
+    checkSameMachine('QEMU', capture, { driver: this.name, ...facts });
     await using state = await open(stateFile, 'r');
     await checkState(state, stateFile, capture.stateSha256);
   }
@@ -134,7 +138,7 @@ export class QemuDriver implements HypervisorDriver {
       removeTraces(spec);
       return undefined;
     }
-    const { usable } = await this.look(signal);
+    const { usable } = await this.found.get(signal);
     return withTimeLimit(START_LIMIT, signal, async (limited) => {
       let qmp: QmpClient;
       try {
@@ -193,50 +197,22 @@ export class QemuDriver implements HypervisorDriver {
   }
 
   private async usable(signal?: AbortSignal): Promise<NonNullable<Found['usable']>> {
-    const { usable, status } = await this.look(signal);
+    const { usable, status } = await this.found.get(signal);
     if (usable !== undefined) return usable;
-    throw new Unsupported(`driver qemu is not available: ${status.unavailableReason}`, {
-      reason: 'DRIVER_UNAVAILABLE',
-      metadata: { driver: 'qemu' },
-    });
+    throw driverUnavailable(status);
   }
 
-  /** Looks once for all callers; a look that was cancelled by one of them did not count. */
   private async look(signal?: AbortSignal): Promise<Found> {
-    this.looking ??= { by: signal, found: this.lookAnew(signal) };
-    const { looking } = this;
-    try {
-      return await looking.found;
-    } catch (error) {
-      if (this.looking === looking) this.looking = undefined;
-      signal?.throwIfAborted();
-      if (looking.by?.aborted === true) return this.look(signal);
-      throw error;
-    }
-  }
-
-  private async lookAnew(signal?: AbortSignal): Promise<Found> {
     const { accelerator: wanted, scratchDirectory, logger } = this.options;
-    const unavailable = (reason: string, version = ''): Found => ({
-      status: {
-        name: this.name,
-        available: false,
-        unavailableReason: reason,
-        version,
-        accelerator: '',
-        acceleratorReason: '',
-        capabilities: NO_CAPABILITIES,
-      },
-    });
     let installation: QemuInstallation;
     try {
       installation = await withTimeLimit(START_LIMIT, signal, (limited) => inspectInstallation(this.binary, limited));
     } catch (error) {
       if (!(error instanceof Unsupported)) throw error;
-      return unavailable(error.message);
+      return { status: unavailable(this.name, error.message) };
     }
     const noKvm = wanted === 'tcg' ? 'tcg is configured' : await this.whyNoKvm(installation, scratchDirectory, signal);
-    if (wanted === 'kvm' && noKvm !== '') return unavailable(noKvm, installation.version);
+    if (wanted === 'kvm' && noKvm !== '') return { status: unavailable(this.name, noKvm, installation.version) };
     const accelerator: Accelerator = noKvm === '' ? 'kvm' : 'tcg';
     if (accelerator === 'tcg' && wanted === 'auto') logger.warn({ reason: noKvm }, 'VMs run on software emulation');
     const { version, machineType, captureUnsupported } = installation;

@@ -17,7 +17,7 @@ import type {
   Vm,
   VmExit,
 } from '../../ports/driver.js';
-import { checkSameMachine } from './capture-check.js';
+import { checkSameMachine } from '../capture-check.js';
 import { captureVm } from './capture.js';
 import { addLayer, diskFileOf } from './disk-layer.js';
 import { removeTraces } from './hand-over.js';
@@ -48,6 +48,8 @@ export interface QemuVmParts {
 export class QemuVm implements Vm {
   private guest: Socket | undefined;
   private detached = false;
+  /** Settles when no successor is about to take over. */
+  private handOver: Promise<unknown> = Promise.resolve();
 
   readonly exited: Promise<VmExit>;
   private settle: (exit: VmExit) => void = () => undefined;
@@ -91,8 +93,9 @@ export class QemuVm implements Vm {
       throw new Unsupported('a VM booted cold goes on in a new VMM, and QEMU is not usable any more', {
         reason: 'DRIVER_UNAVAILABLE',
       });
-    checkSameMachine({ ...facts, driverVersion: facts.version }, installed.facts);
-    const capture = await rebaseVm(
+    const driver = 'qemu';
+    checkSameMachine('QEMU', { driver, ...facts, driverVersion: facts.version }, { driver, ...installed.facts });
+    const rebased = rebaseVm(
       this.source,
       target,
       {
@@ -105,7 +108,8 @@ export class QemuVm implements Vm {
       },
       signal,
     );
-    return { capture, replaced: true };
+    this.handOver = rebased.catch(() => undefined);
+    return { capture: await rebased, replaced: true };
   }
 
   async layDisk(file: string, signal?: AbortSignal): Promise<void> {
@@ -162,6 +166,7 @@ export class QemuVm implements Vm {
 
   private async watch(parts: QemuVmParts): Promise<void> {
     const exit = await parts.exited;
+    await this.handOver; // a VMM that ends meanwhile is not the VM's end where its successor goes on
     if (parts === this.parts) this.settle(exit);
   }
 

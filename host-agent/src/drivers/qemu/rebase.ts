@@ -6,14 +6,16 @@ import { takeDescriptor } from '../../os/libc.js';
 import { endProcess, killProcess, type ProcessIdentity } from '../../os/process-identity.js';
 import { hasPrivatePages } from '../../os/private-pages.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
-import { allEnded, assertCapturable, atRest, continueAfter, finishCapture, type CaptureSource } from './capture.js';
+import { allEnded, atRest } from '../capture-parts.js';
+import { withTimeLimit } from '../time-limit.js';
+import { assertCapturable, continueAfter, finishCapture, type CaptureSource } from './capture.js';
 import { successorArguments, tapOf } from './command-line.js';
 import { forgetSuccessor, noteSuccessor } from './hand-over.js';
 import { SAVE_COMMAND } from './installation.js';
 import { loadState } from './load-state.js';
 import { startQemu, type QemuProcess } from './qemu-process.js';
 import { isRunning } from './run-state.js';
-import { LOAD_LIMIT, START_LIMIT, withTimeLimit } from './time-limit.js';
+import { LOAD_LIMIT, START_LIMIT } from './time-limits.js';
 import { promoteSockets, removeSockets, successorSocketsOf } from './vmm-sockets.js';
 
 /** In this order; each is told before it is taken. */

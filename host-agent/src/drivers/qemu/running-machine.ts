@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import type { VmmProcess } from '../../domain/instance.js';
 import { processInaccessible } from '../../os/file-mappings.js';
-import { hostCpuModel } from './cpu-model.js';
+import { hostCpuModel } from '../host-cpu-model.js';
 import { queryVersion, type Accelerator, type MachineFacts } from './installation.js';
 import type { QmpClient } from './qmp-client.js';
 

@@ -2,21 +2,35 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { stat } from 'node:fs/promises';
 import { Corrupt, InvalidState, messageOf } from '@offshoot/shared/errors.js';
-import type { Capture, FileStamp } from '../../domain/instance.js';
-import type { FileIdentity } from '../../os/file-mappings.js';
-import type { RestoreSpec } from '../../ports/driver.js';
-import type { MachineFacts } from './installation.js';
+import type { Capture, FileStamp } from '../domain/instance.js';
+import type { FileIdentity } from '../os/file-mappings.js';
+import type { DriverName } from '../domain/driver-capabilities.js';
+import type { RestoreSpec } from '../ports/driver.js';
 
-/** Device state of Linux with five virtio devices is 217 KB; so much more is not what we wrote. */
+/** Device state of Linux with five virtio devices is 217 KB from QEMU; so much more is not what we wrote. */
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 
-/** The same machine on both sides: QEMU's own check of it, the configuration section, is not in our streams. */
+/** What a capture is bound to: it is loaded nowhere else. */
+export interface MachineIdentity {
+  readonly driver: DriverName;
+  readonly version: string;
+  readonly machineType: string;
+  readonly cpuModel: string;
+  readonly accelerator: string;
+}
+
+/**
+ * The same machine on both sides: no VMM checks all of it by itself.
+ * @param vmm name in messages
+ */
 export function checkSameMachine(
-  capture: Pick<Capture, 'driverVersion' | 'machineType' | 'cpuModel' | 'accelerator'>,
-  here: MachineFacts,
+  vmm: string,
+  capture: Pick<Capture, 'driver' | 'driverVersion' | 'machineType' | 'cpuModel' | 'accelerator'>,
+  here: MachineIdentity,
 ): void {
   const compared: readonly (readonly [string, string, string])[] = [
-    ['QEMU version', capture.driverVersion, here.version],
+    ['driver', capture.driver, here.driver],
+    [`${vmm} version`, capture.driverVersion, here.version],
     ['machine type', capture.machineType, here.machineType],
     ['CPU model', capture.cpuModel, here.cpuModel],
     ['accelerator', capture.accelerator, here.accelerator],
