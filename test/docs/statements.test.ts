@@ -20,6 +20,7 @@ const NOT_FOR_CALLERS = new Set([
   'DESTINATION_EXISTS', // ids are new
   'FILE_UNREADABLE', // of the command line's own
   'MAILBOX_DUPLICATE', // found as DUPLICATE_MAILBOX before
+  'MEMORY_ANONYMOUS', // of a VM booted cold, into which nothing is delivered
   'MEMORY_FILE_EXISTS',
   'MEMORY_NOT_PRIVATE',
   'NETWORK_SETUP_FAILED',
