@@ -1,10 +1,12 @@
+import { getEventListeners } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FRAME_LAYOUT as F, FRAME_SIZE } from '@offshoot/shared/mailbox/frame-layout.js';
 import { tokenFingerprint, writeFrameState } from '@offshoot/shared/mailbox/frame.js';
 import { consumeSegments } from '@offshoot/shared/mailbox/segments.js';
 import { mapPages } from '../os/libc.js';
 import { PageMap } from '../os/page-map.js';
+import { ProcessMemory } from '../os/process-memory.js';
 import { AttachedMailboxes } from './attached-mailboxes.js';
 import { MailboxRoom } from './mailbox-room.js';
 import { ProgramOfTest } from './program-of-test.js';
@@ -56,7 +58,10 @@ describe('mailboxes in a program’s own memory', () => {
     const before = program.read(2);
     expect(attached.look()).toBe(true);
     await expect(watch(now())).rejects.toMatchObject({ kind: 'Timeout', reason: 'MAILBOX_EMPTY' });
+    changes = 0;
     attached.release();
+    attached.release();
+    expect(changes).toBe(1);
     expect(await watched).toBe(1);
     expect(await watch()).toBe(1);
     expect(attached.look()).toBe(false);
@@ -112,6 +117,21 @@ describe('mailboxes in a program’s own memory', () => {
     expect(openFiles()).toBe(files);
     attach([0], {}, client); // its connection is closed: it stays out
     expect(openFiles()).toBe(files);
+  });
+
+  it('stay when another program’s connection closes, which listens once for all of its own', async () => {
+    program.arm(marker(), 0);
+    attach([0]);
+    const other = new AbortController();
+    for (const name of ['one', 'two']) {
+      program.arm({ ...marker(), name }, 1);
+      attach([1], { name }, other);
+    }
+    expect(getEventListeners(other.signal, 'abort')).toHaveLength(1);
+    other.abort();
+    program.deliver(Buffer.from('1'), 0);
+    expect(lookAndRelease()).toBe(true);
+    expect(await watch()).toBe(1);
   });
 
   it('are nobody else’s to watch, detach or replace', async () => {
@@ -241,6 +261,23 @@ describe('mailboxes in a program’s own memory', () => {
       attach([0], { name: 'one-more' });
     }).toThrow(expect.objectContaining({ reason: 'MAILBOX_LIMIT' }));
     client.abort();
+  });
+
+  it('are registered while the kernel says where all of their pages are, with the state of the first that is not armed', () => {
+    const physicalAddress = vi.spyOn(ProcessMemory.prototype, 'physicalAddress').mockReturnValue(8192n);
+    try {
+      program.arm(marker(), 0, 1);
+      attach([0, 1]);
+      expect(attached.registrations()).toMatchObject([{ segmentAddresses: [8192n, 8192n], state: 1 }]);
+      program.change([0, 1], ([, second]) => {
+        writeFrameState(second!, 'consumed');
+      });
+      expect(attached.registrations()).toMatchObject([{ state: 3 }]);
+      physicalAddress.mockReturnValueOnce(undefined);
+      expect(attached.registrations()).toEqual([]);
+    } finally {
+      physicalAddress.mockRestore();
+    }
   });
 
   it.skipIf(noPhysicalAddresses)(

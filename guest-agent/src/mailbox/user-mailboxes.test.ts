@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readFrameHeader } from '@offshoot/shared/mailbox/frame.js';
 import { FRAME_LAYOUT } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
+import { FramePage } from '../os/frame-page.js';
 import { mapPages } from '../os/libc.js';
 import { PageMap } from '../os/page-map.js';
 import { FramesOfTest } from './frames-of-test.js';
@@ -45,6 +46,27 @@ describe('mailboxes of guest software', () => {
     const { nonce } = readFrameHeader(frames.page('a'));
     expect(mailboxes.arm('a')).toBe(token);
     expect(readFrameHeader(frames.page('a')).nonce).not.toBe(nonce);
+  });
+
+  it('are looked at in vain while nothing is delivered, and tell of a change when something is given out', async () => {
+    const empty = expect.objectContaining({ reason: 'MAILBOX_EMPTY' }) as Error;
+    mailboxes.arm('a');
+    expect(mailboxes.look()).toBe(false);
+    mailboxes.release();
+    expect(changes).toBe(1);
+    expect(() => mailboxes.delivered('a')).toThrow(empty);
+    frames.deliver('a', Buffer.from('1'));
+    expect(mailboxes.look()).toBe(true);
+    mailboxes.release();
+    mailboxes.release();
+    expect(changes).toBe(2);
+    expect((await mailboxes.wait('a', soon())).payload.toString()).toBe('1');
+    mailboxes.arm('a');
+    frames.deliver('a', Buffer.from('1'));
+    frames.page('a').writeUInt8(0, FRAME_LAYOUT.payload.offset);
+    mailboxes.look();
+    mailboxes.release();
+    expect(() => mailboxes.delivered('a')).toThrow(empty); // torn: there is nothing to acknowledge
   });
 
   it('give a delivery out only when it is released, to everyone, and again to who comes later', async () => {
@@ -211,9 +233,25 @@ describe('mailboxes of guest software', () => {
       expect.objectContaining({ reason: 'MAILBOX_NAME_RESERVED' }),
     );
     expect(() => mailboxes.arm('a b')).toThrow(expect.objectContaining({ reason: 'MAILBOX_NAME_MALFORMED' }));
-    for (const token of ['', 'x'.repeat(129), 'a\0b', '\ud800'])
-      expect(() => mailboxes.arm('m0', token)).toThrow(expect.objectContaining({ reason: 'MAILBOX_TOKEN_MALFORMED' }));
+    const token = mailboxes.arm('m0'); // again: there is room for those that are there
+    for (const malformed of ['', 'x'.repeat(129), 'a\0b', '\ud800'])
+      expect(() => mailboxes.arm('m0', malformed)).toThrow(
+        expect.objectContaining({ reason: 'MAILBOX_TOKEN_MALFORMED' }),
+      );
+    expect(mailboxes.arm('m0')).toBe(token);
     for (let i = 0; i < MAX_USER_MAILBOXES; i++) mailboxes.dispose(`m${String(i)}`);
+  });
+
+  it('are registered while the kernel says where all of their pages are', () => {
+    const physicalAddress = vi.spyOn(FramePage.prototype, 'physicalAddress').mockReturnValue(8192n);
+    try {
+      mailboxes.arm('a', 'token', 5000);
+      expect(mailboxes.registrations()).toMatchObject([{ name: 'a', segmentAddresses: [8192n, 8192n], state: 1 }]);
+      physicalAddress.mockReturnValueOnce(undefined);
+      expect(mailboxes.registrations()).toEqual([]);
+    } finally {
+      physicalAddress.mockRestore();
+    }
   });
 
   it.skipIf(noPhysicalAddresses)(
