@@ -1,8 +1,11 @@
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { buildDefaultImage } from '@offshoot/host-agent/demo/default-image.js';
+import { QemuDriver } from '@offshoot/host-agent/drivers/qemu/qemu-driver.js';
+import { pino } from 'pino';
+import { CACHE } from './cache.js';
 
 /** Where images live between runs: a second run builds none. */
-export const IMAGES = fileURLToPath(new URL('../../.cache/images', import.meta.url));
+export const IMAGES = join(CACHE, 'images');
 
 /** Before the first test with a VM: the default image, which all of them boot. */
 export async function setup(): Promise<void> {
@@ -16,4 +19,10 @@ export async function setup(): Promise<void> {
     new AbortController().signal,
   );
   console.log(`image: ${id.slice(0, 12)}`);
+  // Hosts of tests begin with what this finds: where KVM hangs, it takes 5 s to tell.
+  await new QemuDriver({
+    accelerator: 'auto',
+    logger: pino({ level: 'silent' }),
+    scratchDirectory: CACHE,
+  }).probe();
 }

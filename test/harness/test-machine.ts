@@ -1,8 +1,22 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, statfsSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  statfsSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CACHE } from './cache.js';
+
+/** What the daemon's KVM probe found, bound to this boot and this QEMU. */
+const KVM_PROBE = 'kvm-probe.json';
 
 export const isRoot = process.geteuid?.() === 0;
 
@@ -35,7 +49,13 @@ export class TestMachine {
       execFileSync('ip', ['netns', 'add', namespace]);
       execFileSync('ip', ['-n', namespace, 'link', 'set', 'lo', 'up']);
     }
-    return new TestMachine(root, namespace);
+    const machine = new TestMachine(root, namespace);
+    const probed = join(CACHE, KVM_PROBE);
+    if (existsSync(probed)) {
+      mkdirSync(machine.stateDirectory, { mode: 0o700 });
+      copyFileSync(probed, join(machine.stateDirectory, KVM_PROBE));
+    }
+    return machine;
   }
 
   get stateDirectory(): string {

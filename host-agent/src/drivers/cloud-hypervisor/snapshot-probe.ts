@@ -4,7 +4,6 @@ import { InvalidState, Unreachable, messageOf } from '@offshoot/shared/errors.js
 import { z } from 'zod';
 import { replaceFile } from '../../os/durable-file.js';
 import type { LaunchSpec } from '../../ports/driver.js';
-import { KVM_PROBE_IMAGE } from '../qemu/kvm-probe-image.js';
 import { withTimeLimit } from '../time-limit.js';
 import {
   endCloudHypervisor,
@@ -13,6 +12,7 @@ import {
   type CloudHypervisorProcess,
 } from './cloud-hypervisor-process.js';
 import { launchArguments } from './command-line.js';
+import { idleGuest } from './idle-guest.js';
 import { takeSnapshot } from './snapshot-files.js';
 import { PROBE_LIMIT } from './time-limits.js';
 import { filesOf } from './vmm-files.js';
@@ -98,7 +98,7 @@ async function layOut(directory: string): Promise<LaunchSpec> {
     kernel: { vmlinuz: join(directory, 'probe.elf'), commandLine: '' },
   };
   for (const folder of [spec.runDirectory, spec.logDirectory]) await mkdir(folder);
-  await writeFile(spec.kernel.vmlinuz, KVM_PROBE_IMAGE);
+  await writeFile(spec.kernel.vmlinuz, idleGuest());
   for (const [file, bytes] of [
     [spec.memoryFile, spec.memoryBytes],
     [spec.disk.path, MIB],
