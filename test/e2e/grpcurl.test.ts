@@ -65,7 +65,13 @@ describe.each(callers)('the API by $by', ({ by, open }) => {
     expect(outcome).toMatchObject({
       ok: true,
       response: {
-        drivers: [{ name: 'qemu', available: true, capabilities: { fork: true, mailbox: true } }],
+        drivers: [
+          { name: 'qemu', available: true, capabilities: { fork: true, mailbox: true } },
+          { name: 'firecracker' },
+          { name: 'cloud-hypervisor' },
+          { name: 'vz' },
+          { name: 'libkrun' },
+        ],
         network: { subnet: '10.213.0.0/20', gateway: '10.213.0.1' },
         usage: { instances: 1 },
       },
