@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { privateNetwork } from '@offshoot/host-agent/demo/private-network.js';
-import { IMAGES } from '../harness/build-image.js';
+import { IMAGES } from '../harness/cache.js';
 import { REPOSITORY, type ShellBlock } from './page.js';
 
 /** The directory pages use; each run has one of its own in its place, `/tmp/offshoot.log` and the like included. */

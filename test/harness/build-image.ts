@@ -1,11 +1,7 @@
-import { join } from 'node:path';
 import { buildDefaultImage } from '@offshoot/host-agent/demo/default-image.js';
 import { QemuDriver } from '@offshoot/host-agent/drivers/qemu/qemu-driver.js';
 import { pino } from 'pino';
-import { CACHE } from './cache.js';
-
-/** Where images live between runs: a second run builds none. */
-export const IMAGES = join(CACHE, 'images');
+import { CACHE, IMAGES } from './cache.js';
 
 /** Before the first test with a VM: the default image, which all of them boot. */
 export async function setup(): Promise<void> {

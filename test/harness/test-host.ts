@@ -22,7 +22,7 @@ import {
   type GetInstanceResponse,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
-import { IMAGES } from './build-image.js';
+import { IMAGES } from './cache.js';
 import { TestMachine, isRoot, type MachineTraces, type StateType } from './test-machine.js';
 
 const guestPrograms = fileURLToPath(new URL('../guest/', import.meta.url));

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { IMAGES } from '../harness/build-image.js';
+import { IMAGES } from '../harness/cache.js';
 
 /** Prints the files this machine's Python runs the library from: itself, the modules it loads, all encodings. */
 const FILES_OF_PYTHON = `
