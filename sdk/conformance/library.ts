@@ -24,20 +24,32 @@ export interface Library {
   build(folder: string): Promise<readonly [string, ...string[]]>;
 }
 
-/** Undefined behaviour and reads or writes out of bounds end the program, warnings the compilation. */
-const C_FLAGS = ['-Wall', '-Wextra', '-Wpedantic', '-Werror', '-g', '-O1', '-fsanitize=address,undefined'];
+/** Warnings end the compilation. */
+const C_FLAGS = ['-Wall', '-Wextra', '-Wpedantic', '-Werror', '-g', '-O1'];
+/** Undefined behaviour and reads or writes out of bounds end the program. */
+const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
 
-const compiled = (name: string, tool: string, ...flags: string[]): Library => ({
-  name,
-  tool,
-  hasOwnPages: true,
-  build: async (folder) => {
-    const program = join(folder, 'program');
-    const files = [`-I${source('../c')}`, source('../c/conformance/program.c'), '-o', program];
-    await run(tool, [...flags, ...C_FLAGS, '-fno-sanitize-recover=all', ...files]);
-    return [program];
-  },
-});
+/** Whether a compiler has the libraries of its sanitizers: distributions ship them apart (Debian: libclang-rt-*-dev). */
+function hasSanitizers(tool: string, flags: readonly string[]): boolean {
+  const input = 'int main(void) { return 0; }';
+  return spawnSync(tool, [...flags, ...SANITIZERS, '-', '-o', '/dev/null'], { input }).status === 0;
+}
+
+const compiled = (name: string, tool: string, language: string, standard: string): Library => {
+  const flags = ['-x', language, `-std=${standard}`];
+  const sanitizers = hasSanitizers(tool, flags) ? SANITIZERS : [];
+  return {
+    name: sanitizers.length > 0 ? name : `${name}, without sanitizers`,
+    tool,
+    hasOwnPages: true,
+    build: async (folder) => {
+      const program = join(folder, 'program');
+      const files = [`-I${source('../c')}`, source('../c/conformance/program.c'), '-o', program];
+      await run(tool, [...flags, ...C_FLAGS, ...sanitizers, ...files]);
+      return [program];
+    },
+  };
+};
 
 export const LIBRARIES: readonly Library[] = [
   {
@@ -63,9 +75,9 @@ export const LIBRARIES: readonly Library[] = [
     hasOwnPages: true,
     build: () => Promise.resolve(['python3', '-B', source('../python/conformance/program.py')] as const),
   },
-  compiled('C (gcc)', 'gcc', '-std=c99'),
-  compiled('C (clang)', 'clang', '-std=c99'),
-  compiled('C as C++ (g++)', 'g++', '-x', 'c++', '-std=c++11'),
+  compiled('C (gcc)', 'gcc', 'c', 'c99'),
+  compiled('C (clang)', 'clang', 'c', 'c99'),
+  compiled('C as C++ (g++)', 'g++', 'c++', 'c++11'),
 ];
 
 /** Whether this machine has what its program needs. */
