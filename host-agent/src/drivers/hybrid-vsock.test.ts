@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { dialVsock } from './hybrid-vsock.js';
+import { connectVsock, requestPort } from './hybrid-vsock.js';
 import { ApiSocket } from './http-api/testing/api-socket.js';
 
 async function withVmm(
@@ -10,6 +10,12 @@ async function withVmm(
 ): Promise<void> {
   await using socket = await ApiSocket.open(onRequest);
   await test(socket.path, socket);
+}
+
+async function dialVsock(path: string, port: number, signal?: AbortSignal): Promise<Socket> {
+  const socket = await connectVsock(path, port, signal);
+  await requestPort(socket, port, signal);
+  return socket;
 }
 
 describe('dialling a port of the guest', () => {

@@ -22,6 +22,7 @@ import { withTimeLimit } from '../time-limit.js';
 import { driverUnavailable, unavailable } from '../unavailable.js';
 import { diedAtStart } from '../vmm-child.js';
 import { vmmLog } from '../vmm-log.js';
+import { VsockChannel } from '../vsock-channel.js';
 import { CloudHypervisorApi } from './cloud-hypervisor-api.js';
 import { startCloudHypervisor, withKernel, type CloudHypervisorProcess } from './cloud-hypervisor-process.js';
 import { CloudHypervisorVm } from './cloud-hypervisor-vm.js';
@@ -161,6 +162,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
     try {
       // From itself: it may be older than the Cloud Hypervisor now installed.
       const machine = await machineOf(await api.version(signal));
+      const isRunning = await api.isRunning(signal);
       const memory = await identifyFile(spec.memoryFile);
       const logStart = (await stat(vmmLog(spec))).size;
       // What a daemon left that ended in the middle of a start or a capture.
@@ -180,6 +182,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
         machine,
         memory,
         captureUnsupported: usable?.captureUnsupported ?? '',
+        channel: new VsockChannel(files.vsock, { isHeld: !isRunning }),
         release: () => {
           signs.events.close();
           signs.console.close();
@@ -210,7 +213,19 @@ export class CloudHypervisorDriver implements HypervisorDriver {
       events.close();
       console.close();
     };
-    return new CloudHypervisorVm({ process, exited, api, spec, machine, memory, captureUnsupported, release });
+    // One restored stands until it is resumed.
+    const channel = new VsockChannel(filesOf(spec).vsock, { isHeld: privateMemory });
+    return new CloudHypervisorVm({
+      process,
+      exited,
+      api,
+      spec,
+      machine,
+      memory,
+      captureUnsupported,
+      channel,
+      release,
+    });
   }
 
   private async usable(signal?: AbortSignal): Promise<Usable> {

@@ -22,6 +22,7 @@ import { withTimeLimit } from '../time-limit.js';
 import { driverUnavailable, unavailable } from '../unavailable.js';
 import { diedAtStart } from '../vmm-child.js';
 import { vmmLog } from '../vmm-log.js';
+import { VsockChannel } from '../vsock-channel.js';
 import { FirecrackerApi } from './firecracker-api.js';
 import { endFirecracker, startFirecracker, type FirecrackerProcess } from './firecracker-process.js';
 import { FirecrackerVm } from './firecracker-vm.js';
@@ -134,7 +135,7 @@ export class FirecrackerDriver implements HypervisorDriver {
   ): Promise<Vm> {
     const log = vmmLog(spec);
     const logStart = (await stat(log)).size;
-    await api.isRunning(signal); // a VMM whose VM was never started is none of ours
+    const isRunning = await api.isRunning(signal); // a VMM whose VM was never started is none of ours
     // From itself: it may be older than the Firecracker now installed.
     const machine = await machineOf(await api.version(signal));
     const base = (await api.logsDirtyPages(signal)) ? await identifyFile(spec.memoryFile) : undefined;
@@ -145,6 +146,7 @@ export class FirecrackerDriver implements HypervisorDriver {
       spec,
       machine,
       base,
+      channel: new VsockChannel(socketsOf(spec).vsock, { isHeld: !isRunning }),
       release: () => {
         hangUp.close();
       },
@@ -166,7 +168,18 @@ export class FirecrackerDriver implements HypervisorDriver {
     const release = (): void => {
       child.release();
     };
-    return new FirecrackerVm({ process, exited: exitOfChild(child.exited), api, spec, machine, base, release });
+    // One restored stands until it is resumed.
+    const channel = new VsockChannel(socketsOf(spec).vsock, { isHeld: base !== undefined });
+    return new FirecrackerVm({
+      process,
+      exited: exitOfChild(child.exited),
+      api,
+      spec,
+      machine,
+      base,
+      channel,
+      release,
+    });
   }
 
   private async usable(signal?: AbortSignal): Promise<Usable> {
