@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { OffshootError, messageOf } from '@offshoot/shared/errors.js';
 import { Command } from 'commander';
 import { pino, type Logger } from 'pino';
+import { DiskStorages } from './app/disk-storages.js';
 import { HostService } from './app/host-service.js';
 import { IdempotentCalls } from './app/idempotent-calls.js';
 import { ImageService } from './app/image-service.js';
@@ -35,7 +36,7 @@ import { SqliteJournal } from './state/sqlite-journal.js';
 import { SqliteSnapshotStore } from './state/sqlite-snapshot-store.js';
 import { openStateDatabase } from './state/state-database.js';
 import { StateDirectory } from './state/state-directory.js';
-import { Qcow2Disks } from './storage/qcow2-disks.js';
+import { openStorages } from './storage/open-storages.js';
 import { VERSION } from './version.js';
 
 /** The repository, or wherever the package was unpacked: proto/, images/ and guest-agent/ stand beside host-agent/. */
@@ -95,7 +96,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       agentBundle: join(installation, 'guest-agent/dist/bundle'),
       logger: logger.child({ component: 'images' }),
     }),
-    disks: await Qcow2Disks.on(paths.root),
+    disks: new DiskStorages(await openStorages(paths.root)),
     orphans: new ProcOrphans(),
     guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
     acks,

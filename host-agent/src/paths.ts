@@ -2,10 +2,17 @@ import { join } from 'node:path';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import type { ImageId, InstanceId, SnapshotId } from './domain/ids.js';
 import type { LayerName } from './domain/layer-name.js';
+import type { DiskFormat } from './domain/storage-name.js';
 
 /** Linux allows 108 bytes with the NUL for a Unix socket's path; Node cuts a longer one off without a word. */
 const MAX_SOCKET_PATH = 107;
 const LONGEST_SOCKET = '/instances/01hxxxxxxxxxxxxxxxxxxxxxxx/run/channel.sock';
+
+/**
+ * Of the file that takes a disk's writes. The same in every folder: hypervisors write the name into their device state, from
+ * which forks are made in other folders.
+ */
+export const DISK_FILES: Readonly<Record<DiskFormat, string>> = { qcow2: 'disk.qcow2', raw: 'disk.raw' };
 
 /** Every path in the state directory, in one place. */
 export class StatePaths {
@@ -58,10 +65,10 @@ export class CapturePaths {
   constructor(readonly root: string) {}
 
   /** The file that takes the disk's writes. */
-  get disk(): string {
-    return join(this.root, 'disk.qcow2');
+  disk(format: DiskFormat): string {
+    return join(this.root, DISK_FILES[format]);
   }
-  /** A file {@link disk} stands on. */
+  /** A file a qcow2 {@link disk} stands on. */
   layer(name: LayerName): string {
     return join(this.root, name);
   }

@@ -79,7 +79,7 @@ export class CloneLab implements AsyncDisposable {
     const id = mintInstanceId();
     const paths = this.scratch.instance(id);
     for (const folder of [paths.run, paths.logs]) await mkdir(folder, { recursive: true });
-    await copyFile(files.disk, paths.disk);
+    await copyFile(files.disk('qcow2'), paths.disk('qcow2'));
     const network = {
       ...source.network,
       mac: `52:54:00:00:01:${slot.toString(16).padStart(2, '0')}`,
@@ -95,7 +95,7 @@ export class CloneLab implements AsyncDisposable {
       vcpus: source.vcpus,
       memoryBytes: source.memoryBytes,
       memoryFile: files.memory,
-      disk: { path: paths.disk, format: 'qcow2' },
+      disk: { path: paths.disk('qcow2'), format: 'qcow2' },
       nic: { mac: network.mac, backend: { kind: 'user', subnet, gateway: network.gateway } },
       capture,
       stateFile: files.deviceState,

@@ -153,7 +153,7 @@ describe.skipIf(missing !== '')(`QEMU driver: layers of a disk${missing && ` (sk
     await run('qemu-img', ['check', '-q', spec.disk.path]);
     const all = ['0xa1 0', '0xb2 1M', '0xc3 2M', '0xd4 3M', '0xe5 4M'];
     await readsOf(spec.disk.path, ...all);
-    await readsOf(copy.disk, ...all.slice(0, 3), '0 3M', '0 4M');
+    await readsOf(copy.disk('qcow2'), ...all.slice(0, 3), '0 3M', '0 4M');
   });
 
   it('belong to a capture, from which the VM is restored and laid again', async () => {

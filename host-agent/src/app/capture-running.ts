@@ -41,6 +41,7 @@ export async function captureRunning(
   assertAllowed(call, source.name, source.state);
   assertCapability(source.driver, 'snapshot');
   await usableDriver(context, source.driver, signal);
+  const disks = context.disks.of(source);
   const running = runningVm(context.running, source);
   if (source.state === 'RUNNING') await agentReady(running, source, signal);
 
@@ -53,7 +54,7 @@ export async function captureRunning(
   // Disks and memory belong to one instant.
   let sourceDisk: DiskClone | undefined;
   const whilePaused = async (): Promise<void> => {
-    sourceDisk = await context.disks.clone(paths, files, signal);
+    sourceDisk = await disks.clone(paths, files, signal);
     operation.reached('clone disk');
   };
   const onReached = (step: GoOnStep): void => {
@@ -61,7 +62,7 @@ export async function captureRunning(
   };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
   operation.reached('hold');
-  await layDisk(context, id, running.vm, signal);
+  await layDisk(context, source, running.vm, signal);
   operation.reached('lay disk');
   const result = await snapshot(context, source, running, target, { whilePaused, onReached }, signal);
   operation.reached('record');

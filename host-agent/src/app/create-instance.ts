@@ -15,6 +15,7 @@ export async function createInstance(
 ): Promise<{ instance: Instance; bootMs: number }> {
   const started = performance.now();
   const driver = await usableDriver(context, command.driver, signal);
+  const storage = context.disks.choose(driver.diskFormat);
   const image = await context.images.resolve(command.image);
   // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work.
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
@@ -22,14 +23,14 @@ export async function createInstance(
 
   await using operation = Operation.begin(context, 'create-instance', undefined, signal);
   const { name, labels, vcpus, memoryBytes, workload } = command;
-  const draft = { name, labels, imageId: image.id, driver: driver.name, vcpus, memoryBytes };
+  const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes };
   const reserved = reserveInstance(context, draft, operation);
   operation.reserved(reserved.id);
   operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
   operation.reached('folder');
-  await context.disks.create(image.rootDisk, context.paths.instance(reserved.id).disk, signal);
+  await context.disks.of(reserved).create(image.rootDisk, context.paths.instance(reserved.id), signal);
   operation.reached('disk');
   const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
   const order = { instance: reserved, image, driver, workload, answerOf };

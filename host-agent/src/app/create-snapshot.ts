@@ -40,7 +40,7 @@ export async function createSnapshot(
   const staged = snapshotFiles.staged(id);
   const { source, capture, sourcePauseMs } = await captureInto(context, instance.id, staged, command, signal);
   operation.reached('files');
-  const { imageId, driver, vcpus, memoryBytes, agent } = source;
+  const { imageId, driver, storage, vcpus, memoryBytes, agent } = source;
   const snapshot: Snapshot = {
     id,
     name: command.name ?? `snap-${id.slice(-10)}`,
@@ -50,6 +50,7 @@ export async function createSnapshot(
     sourceName: source.name,
     imageId,
     driver,
+    storage,
     vcpus,
     memoryBytes,
     ...(agent === undefined ? {} : { agent }),
@@ -97,11 +98,12 @@ async function captureInto(
     const source = context.store.resolve(id);
     assertAllowed('snapshot', source.name, source.state);
     if (!LIVE_STATES.includes(source.state)) {
+      const disks = context.disks.of(source);
       const capture = source.state === 'STANDBY' ? captureFor(context, source) : undefined;
       const paths = context.paths.instance(id);
       await context.files.createCapture(staged, paths, signal);
       if (capture !== undefined) await context.files.shareCapture(paths, staged);
-      await context.disks.clone(paths, staged, signal);
+      await disks.clone(paths, staged, signal);
       return { source, capture, sourcePauseMs: undefined };
     }
   }

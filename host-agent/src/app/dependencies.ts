@@ -3,7 +3,6 @@ import type { DriverName } from '../domain/driver-capabilities.js';
 import type { StatePaths } from '../paths.js';
 import type { AckListener } from '../ports/ack-listener.js';
 import type { Answers } from '../ports/answers.js';
-import type { DiskStorage } from '../ports/disk-storage.js';
 import type { HypervisorDriver } from '../ports/driver.js';
 import type { GuestLinkFactory } from '../ports/guest-link.js';
 import type { ImageStore } from '../ports/image-store.js';
@@ -14,6 +13,7 @@ import type { Network } from '../ports/network.js';
 import type { OrphanProcesses } from '../ports/orphan-processes.js';
 import type { SnapshotFiles } from '../ports/snapshot-files.js';
 import type { SnapshotStore } from '../ports/snapshot-store.js';
+import type { DiskStorages } from './disk-storages.js';
 
 /** The adapters the operations work with; wired in main.ts alone. */
 export interface Dependencies {
@@ -29,7 +29,7 @@ export interface Dependencies {
   readonly defaultDriver: DriverName;
   readonly network: Network;
   readonly images: ImageStore;
-  readonly disks: DiskStorage;
+  readonly disks: DiskStorages;
   readonly orphans: OrphanProcesses;
   readonly guestLinks: GuestLinkFactory;
   readonly acks: AckListener;

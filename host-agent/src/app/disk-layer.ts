@@ -1,35 +1,51 @@
 import { messageOf } from '@offshoot/shared/errors.js';
+import { DRIVER_CAPABILITIES } from '../domain/driver-capabilities.js';
 import type { InstanceId } from '../domain/ids.js';
+import type { Instance } from '../domain/instance.js';
 import type { Vm } from '../ports/driver.js';
 import type { Context } from './context.js';
 
+type Parts = Pick<Context, 'disks' | 'paths' | 'logger'>;
+
 /**
  * Makes what a VM has written so far an immutable layer, so that clones of its disk share it and copy only what comes after.
- * Called between the guest's sync, which would else fill the new file, and the pause, which it is to keep short.
+ * Called between the guest's sync, which would else fill the new file, and the pause, which it is to keep short. Nothing
+ * where the hypervisor cannot lay disks: clones then copy all that the instance has written.
  */
-export async function layDisk(context: Context, id: InstanceId, vm: Vm, signal: AbortSignal): Promise<void> {
-  const { disks } = context;
-  const paths = context.paths.instance(id);
+export async function layDisk(context: Parts, instance: Instance, vm: Vm, signal: AbortSignal): Promise<void> {
+  if (!hasLayers(instance)) return;
+  const disks = context.disks.of(instance);
+  const paths = context.paths.instance(instance.id);
   // The clone within the pause takes the file of that name: it has to be the one the VM writes to.
   await disks.settle(paths, await vm.diskFile(signal));
   if (!(await disks.needsLayer(paths))) return;
   try {
     await vm.layDisk(await disks.prepareLayer(paths), signal);
   } catch (error) {
-    await settleDisk(context, id, vm);
+    await settleDisk(context, instance, vm);
     throw error;
   }
   await disks.settle(paths, await vm.diskFile());
 }
 
 /** The same for an instance that does not run, whose forks would each copy its whole disk. The caller has no lock of it. */
-export async function layRestingDisk(context: Context, id: InstanceId, signal: AbortSignal): Promise<void> {
+export async function layRestingDisk(
+  context: Pick<Context, 'disks' | 'paths' | 'store' | 'locks'>,
+  id: InstanceId,
+  signal: AbortSignal,
+): Promise<void> {
   const paths = context.paths.instance(id);
-  if (!isResting(context, id) || !(await context.disks.needsLayer(paths))) return;
+  const disksToLay = async () => {
+    const instance = context.store.byId(id);
+    if (instance === undefined || !isResting(instance) || !hasLayers(instance)) return undefined;
+    const disks = context.disks.of(instance);
+    return (await disks.needsLayer(paths)) ? disks : undefined;
+  };
+  if ((await disksToLay()) === undefined) return;
   using _lock = await context.locks.exclusive(id, signal);
-  if (!isResting(context, id) || !(await context.disks.needsLayer(paths))) return;
-  await context.disks.prepareLayer(paths);
-  await context.disks.settle(paths);
+  const disks = await disksToLay();
+  await disks?.prepareLayer(paths);
+  await disks?.settle(paths);
 }
 
 /**
@@ -37,20 +53,16 @@ export async function layRestingDisk(context: Context, id: InstanceId, signal: A
  * refuses then.
  * @param vm left out, no VMM may have the disk open
  */
-export async function settleDisk(
-  context: Pick<Context, 'disks' | 'paths' | 'logger'>,
-  id: InstanceId,
-  vm?: Vm,
-  signal?: AbortSignal,
-): Promise<void> {
+export async function settleDisk(context: Parts, instance: Instance, vm?: Vm, signal?: AbortSignal): Promise<void> {
+  const { id } = instance;
   try {
-    await context.disks.settle(context.paths.instance(id), await vm?.diskFile(signal));
+    await context.disks.of(instance).settle(context.paths.instance(id), await vm?.diskFile(signal));
   } catch (error) {
     context.logger.error({ instance: id, error: messageOf(error) }, 'the layers of a disk could not be settled');
   }
 }
 
-function isResting({ store }: Context, id: InstanceId): boolean {
-  const state = store.byId(id)?.state;
-  return state === 'STANDBY' || state === 'STOPPED';
-}
+/** Layers that are laid at rest are also for those hypervisors alone that go on from them. */
+const hasLayers = ({ driver }: Instance): boolean => DRIVER_CAPABILITIES[driver].diskLayers;
+
+const isResting = ({ state }: Instance): boolean => state === 'STANDBY' || state === 'STOPPED';

@@ -23,6 +23,7 @@ export async function forkDisk(
 ): Promise<ForkResult> {
   const { imageId, memoryBytes } = source;
   const driver = await usableDriver(context, source.driver, signal);
+  const disks = context.disks.of(source);
   const needed = (target === 'RUNNING' ? memoryBytes : 0) + BOOT_MARGIN_BYTES;
   await assertFreeBytes(context.paths.root, needed, 'forking this instance');
 
@@ -33,7 +34,7 @@ export async function forkDisk(
   await context.files.createFrom(files, reserved, signal);
   operation.reached('folder');
   const paths = context.paths.instance(reserved.id);
-  const disk = await context.disks.clone(files, paths, signal);
+  const disk = await disks.clone(files, paths, signal);
   operation.reached('disk');
   const clone = watch.lap();
   const timings: ForkTimings = { ...NO_TIME, clone, sourcePause: sourcePauseMs };

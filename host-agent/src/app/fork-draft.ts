@@ -4,7 +4,7 @@ import type { InstanceDraft } from './new-instance.js';
 
 /** What a fork takes over from its source, and what its caller gives it; the rest is its own. */
 export function forkDraft(
-  { id, snapshot, imageId, driver, vcpus, memoryBytes, agent }: ForkOrigin,
+  { id, snapshot, imageId, driver, storage, vcpus, memoryBytes, agent }: ForkOrigin,
   { name, labels }: Pick<ForkInstanceCommand, 'name' | 'labels'>,
 ): InstanceDraft {
   return {
@@ -12,6 +12,7 @@ export function forkDraft(
     labels,
     imageId,
     driver,
+    storage,
     vcpus,
     memoryBytes,
     forkedFrom: id,

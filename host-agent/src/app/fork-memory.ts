@@ -28,6 +28,7 @@ export async function forkMemory(
   whole?: Operation,
 ): Promise<ForkResult> {
   const driver = await usableDriver(context, source.driver, signal);
+  const disks = context.disks.of(source);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
 
   await using operation = Operation.begin(context, 'fork-memory', undefined, signal, whole);
@@ -37,10 +38,7 @@ export async function forkMemory(
   operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.createFrom(files, reserved, signal);
   operation.reached('folder');
-  const [disk] = await Promise.all([
-    context.disks.clone(files, paths, signal),
-    context.files.shareMemory(files.memory, paths),
-  ]);
+  const [disk] = await Promise.all([disks.clone(files, paths, signal), context.files.shareMemory(files.memory, paths)]);
   operation.reached('files');
   const clone = watch.lap();
 

@@ -21,6 +21,7 @@ export async function forkParked(
   watch: Stopwatch,
   whole?: Operation,
 ): Promise<ForkResult> {
+  const disks = context.disks.of(source);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
   await using operation = Operation.begin(context, 'fork-parked', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
@@ -29,10 +30,7 @@ export async function forkParked(
   operation.push('remove folder', () => context.files.remove(reserved.id));
   await context.files.createFrom(files, reserved, signal);
   operation.reached('folder');
-  const [disk] = await Promise.all([
-    context.disks.clone(files, paths, signal),
-    context.files.shareCapture(files, paths),
-  ]);
+  const [disk] = await Promise.all([disks.clone(files, paths, signal), context.files.shareCapture(files, paths)]);
   operation.reached('files');
   const instance = changed(reserved, 'STANDBY', { capture, identityPending: true });
   const clone = watch.lap();

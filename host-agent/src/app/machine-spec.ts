@@ -1,4 +1,5 @@
 import type { Instance } from '../domain/instance.js';
+import { DISK_FORMATS } from '../domain/storage-name.js';
 import type { InstancePaths } from '../paths.js';
 import type { MachineSpec, NicBackend } from '../ports/driver.js';
 
@@ -9,6 +10,7 @@ export function machineSpec(instance: Instance, paths: InstancePaths, nic: NicBa
 
 /** The same without the network card, which a VM that runs already has. */
 export function machineFiles(instance: Instance, paths: InstancePaths): Omit<MachineSpec, 'nic'> {
+  const format = DISK_FORMATS[instance.storage];
   return {
     directory: paths.root,
     runDirectory: paths.run,
@@ -16,6 +18,6 @@ export function machineFiles(instance: Instance, paths: InstancePaths): Omit<Mac
     vcpus: instance.vcpus,
     memoryBytes: instance.memoryBytes,
     memoryFile: paths.memory,
-    disk: { path: paths.disk, format: 'qcow2' },
+    disk: { path: paths.disk(format), format },
   };
 }

@@ -41,6 +41,7 @@ beforeEach(async () => {
     labels: {},
     imageId: parseImageId('ab'.repeat(32)),
     driver: 'qemu',
+    storage: 'overlay',
     vcpus: 1,
     memoryBytes: 2 ** 28,
     network: { slot: 0, mac: '02:4f:0a:d5:00:02', ipv4: '10.213.0.2', prefixLength: 20, gateway: '10.213.0.1' },

@@ -15,7 +15,7 @@ export async function recordExit(
   const instance = store.byId(id);
   if (instance === undefined || !LIVE_STATES.includes(instance.state)) return;
   // It may have ended while its disk was getting a layer.
-  await settleDisk({ disks, paths, logger }, id);
+  await settleDisk({ disks, paths, logger }, instance);
   const poweredOff = exit.cause === 'powered-off';
   const stateReason = poweredOff ? '' : await exitReason(exit, paths.instance(id));
   logger.warn({ instance: id, name: instance.name, exit }, poweredOff ? 'guest powered off' : 'hypervisor died');

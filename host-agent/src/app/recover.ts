@@ -75,7 +75,7 @@ async function settle(context: Context, instance: Instance, cut: readonly Journa
   }
   await orphans.endProcessesOf(paths.instance(id).root); // a VMM that is still there was being ended, or had not begun
   if (instance.replacing !== undefined) await replaceFiles(context, instance);
-  await settleDisk(context, id);
+  await settleDisk(context, instance);
   if (state === 'STANDBY') await files.adoptNextMemory(id);
   if (state === 'STOPPED' || during('start-instance')) await files.dropCapture(id);
   // The row may have come further than the folder's record.
@@ -93,7 +93,7 @@ async function adopt(context: Context, instance: Instance, wasStopping: boolean)
       instance.vmm === undefined ? undefined : await driver?.adopt(instance.vmm, machineFiles(instance, paths), signal);
     if (vm !== undefined) {
       const running = await context.running.openLink(vm, instance, paths, 0, signal);
-      await settleDisk(context, instance.id, vm, signal);
+      await settleDisk(context, instance, vm, signal);
       running.link.wake();
       // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
       if (instance.state === 'RUNNING') await vm.resume(signal);
@@ -113,7 +113,7 @@ async function adopt(context: Context, instance: Instance, wasStopping: boolean)
     await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);
   }
   await context.orphans.endProcessesOf(paths.root);
-  await settleDisk(context, instance.id);
+  await settleDisk(context, instance);
 }
 
 /** The workload may have been frozen when the daemon ended; where the identity was still to be handed over, that lets it go. */

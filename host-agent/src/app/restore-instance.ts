@@ -49,6 +49,7 @@ export async function resumeParked(
 ): Promise<RestoredInstance> {
   assertCapability(parked.driver, 'snapshot');
   const driver = await usableDriver(context, parked.driver, signal);
+  context.disks.assertHere(parked);
   const capture = captureFor(context, parked);
   const paths = context.paths.instance(parked.id);
   const identity = { waitForNetwork: true, networkTimeoutMs: IDENTITY_MS, mailboxes: [] };

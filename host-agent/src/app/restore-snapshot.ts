@@ -38,6 +38,7 @@ export async function restoreSnapshot(
   const instance = sourceOf(context, snapshot);
   assertAllowed('setBack', instance.name, instance.state);
   assertCapability(instance.driver, 'snapshot');
+  const disks = context.disks.of(snapshot);
   await assertLoadable(context, snapshot, signal);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'restoring this snapshot');
 
@@ -56,7 +57,7 @@ export async function restoreSnapshot(
   const files = context.paths.snapshot(id);
   const next = await context.files.createNext(instance.id, files, signal);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
-  await context.disks.clone(files, next, signal);
+  await disks.clone(files, next, signal);
   const names = await context.files.namesOfNext(instance.id);
   operation.reached('stage');
   signal.throwIfAborted();

@@ -39,7 +39,7 @@ export async function standbyInstance(
   };
   await using held = await HeldGuest.hold(instance, running.link, command.freezeWorkload, context.logger, signal);
   operation.reached('hold');
-  await layDisk(context, id, running.vm, signal);
+  await layDisk(context, instance, running.vm, signal);
   operation.reached('lay disk');
   let result: CaptureResult;
   try {

@@ -18,6 +18,7 @@ export async function startInstance(
   const stopped = context.store.resolve(id);
   assertAllowed('start', stopped.name, stopped.state);
   const driver = await usableDriver(context, stopped.driver, signal);
+  context.disks.assertHere(stopped);
   const image = await context.images.resolve(stopped.imageId);
   await assertFreeBytes(context.paths.root, stopped.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
   using _memory = context.memory.book([stopped.memoryBytes], 'booting this instance');

@@ -26,7 +26,7 @@ export async function stopInstance(
   // A paused guest cannot answer, and has had its disks synced for the pause.
   const grace = instance.state === 'PAUSED' ? 0 : graceMs;
   if (running !== undefined) await shutDown(running, grace, context.logger.child({ instance: id }));
-  await settleDisk(context, id);
+  await settleDisk(context, instance);
   operation.reached('end hypervisor');
   const stopped = changed(instance, 'STOPPED', {
     vmm: undefined,

@@ -2,6 +2,7 @@ import type { ImageId, InstanceId, SnapshotId } from './ids.js';
 import type { InstanceState } from './instance-state.js';
 import type { NetworkIdentity, NetworkMode } from './network-identity.js';
 import type { DriverName } from './driver-capabilities.js';
+import type { StorageName } from './storage-name.js';
 
 /** A guest frame whose place in memory the guest agent told us. */
 export interface RegisteredMailbox {
@@ -77,6 +78,8 @@ export interface Instance {
   readonly labels: Readonly<Record<string, string>>;
   readonly imageId: ImageId;
   readonly driver: DriverName;
+  /** How its disk is kept; from its creation on, and that of its forks and snapshots. */
+  readonly storage: StorageName;
   readonly vcpus: number;
   readonly memoryBytes: number;
   readonly network: NetworkIdentity;

@@ -1,6 +1,7 @@
 import type { DriverName } from './driver-capabilities.js';
 import type { ImageId, InstanceId, SnapshotId } from './ids.js';
 import type { AgentInfo, Capture, FileStamp } from './instance.js';
+import type { StorageName } from './storage-name.js';
 
 /** One moment of an instance that is kept: its disk and, unless it was stopped, its memory and devices. */
 export interface Snapshot {
@@ -14,6 +15,7 @@ export interface Snapshot {
   readonly sourceName: string;
   readonly imageId: ImageId;
   readonly driver: DriverName;
+  readonly storage: StorageName;
   readonly vcpus: number;
   readonly memoryBytes: number;
   readonly agent?: AgentInfo;

@@ -4,6 +4,8 @@ import type { DriverStatus, HypervisorDriver } from '../ports/driver.js';
 
 /** A driver that has a name and a place, and is not built: every call says so. */
 export class DeclaredDriver implements HypervisorDriver {
+  readonly diskFormat = 'raw';
+
   constructor(
     readonly name: DriverName,
     private readonly reason: string,

@@ -1,3 +1,4 @@
+import type { StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
 
 /** How a disk came about from another, and what that cost. */
@@ -17,8 +18,12 @@ export interface DiskClone {
  * at any time.
  */
 export interface DiskStorage {
-  /** A fresh writable disk over a read-only image. Writes nothing of the image's size. */
-  create(imageDisk: string, destination: string, signal?: AbortSignal): Promise<void>;
+  readonly name: StorageName;
+  /**
+   * A fresh writable disk with the content of a read-only image, in a folder that has none. Takes no more room than the
+   * image's data. On failure some of it may be there, to be removed with the folder.
+   */
+  create(imageDisk: string, folder: CapturePaths, signal?: AbortSignal): Promise<void>;
   /**
    * A copy of a disk nobody writes to meanwhile: links to its layers, and its own file by reflink, else only the extents that
    * hold data, never dense. On failure some of it may be there, to be removed with the folder.
@@ -27,7 +32,7 @@ export interface DiskStorage {
   /** Whether clones would copy so much that what the disk's own file holds had better become a layer first. */
   needsLayer(folder: CapturePaths): Promise<boolean>;
   /**
-   * Makes a new, empty top for a disk beside it, and a layer's name for the file that takes the writes now. Nothing has changed
+   * For disks that have layers alone. Makes a new, empty top for a disk beside it, and a layer's name for the file that takes the writes now. Nothing has changed
    * for the disk until its VMM writes to the new file, or {@link settle} takes that as the disk of a VM that does not run.
    * @returns the new file, absolute
    */

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Capture, MemoryRegion, VmmProcess } from '../domain/instance.js';
 import type { CaptureStep, GoOnStep } from '../domain/operations.js';
 import type { DriverCapabilities, DriverName } from '../domain/driver-capabilities.js';
+import type { DiskFormat } from '../domain/storage-name.js';
 
 /** What a hypervisor is here, found by one probe at start. */
 export interface DriverStatus {
@@ -38,7 +39,7 @@ export interface MachineSpec {
   readonly memoryBytes: number;
   /** Launch: does not exist yet. Restore: the base, mapped privately and never written. */
   readonly memoryFile: string;
-  readonly disk: { readonly path: string; readonly format: 'qcow2' | 'raw' };
+  readonly disk: { readonly path: string; readonly format: DiskFormat };
   readonly nic: { readonly mac: string; readonly backend: NicBackend };
 }
 
@@ -170,6 +171,8 @@ export interface Vm {
 
 export interface HypervisorDriver {
   readonly name: DriverName;
+  /** What new instances' disks are to be for it. */
+  readonly diskFormat: DiskFormat;
   /** Looks once at what is there; later calls return the same. Never throws for a missing hypervisor. */
   probe(signal?: AbortSignal): Promise<DriverStatus>;
   /** Starts a VM from its kernel, running. @throws Unreachable with the end of the VMM's stderr when it dies at start */

@@ -26,6 +26,7 @@ const instance = (name: string): Instance => ({
   labels: {},
   imageId: parseImageId('ab'.repeat(32)),
   driver: 'qemu',
+  storage: 'overlay',
   vcpus: 1,
   memoryBytes: 2 ** 29,
   network: { slot: 0, mac: '02:4f:0a:d5:00:02', ipv4: '10.213.0.2', prefixLength: 20, gateway: '10.213.0.1' },
@@ -46,7 +47,8 @@ describe('the folders of instances', () => {
     source = instance('source');
     sourcePaths = paths.instance(source.id);
     await files.create(source);
-    for (const path of [sourcePaths.memory, sourcePaths.deviceState, sourcePaths.disk, sourcePaths.mailboxIndex])
+    const { memory, deviceState, mailboxIndex } = sourcePaths;
+    for (const path of [memory, deviceState, sourcePaths.disk('qcow2'), sourcePaths.disk('raw'), mailboxIndex])
       writeFileSync(path, `${path} of the source`);
     writeFileSync(join(sourcePaths.root, 'layer-0123456789abcdef.qcow2'), 'layer');
     writeFileSync(sourcePaths.workload, '{}');

@@ -5,7 +5,7 @@ import type { FileStamp, Instance } from '../domain/instance.js';
 import { isLayerName } from '../domain/layer-name.js';
 import { UNFINISHED_COPY, copyDirectory } from '../os/directory-copy.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
-import type { CapturePaths, StatePaths } from '../paths.js';
+import { DISK_FILES, type CapturePaths, type StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
 import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
@@ -26,7 +26,7 @@ const NOT_COPIED = [
   NEXT_MEMORY,
   'device-state',
   'mailboxes.json',
-  'disk.qcow2',
+  ...Object.values(DISK_FILES),
   'instance.json',
   'snapshot.json',
   'run',

@@ -35,6 +35,9 @@ const MIGRATIONS: readonly string[] = [
      UNIQUE (request_id, part)
    ) STRICT;
    CREATE INDEX answers_by_age ON answers (kept_at)`,
+  // There was one way to keep a disk, which went without saying.
+  `UPDATE instances SET record = json_set(record, '$.storage', 'overlay');
+   UPDATE snapshots SET record = json_set(record, '$.storage', 'overlay')`,
 ];
 
 /** Brings the database to this version's schema. @throws Corrupt when a newer version wrote it */

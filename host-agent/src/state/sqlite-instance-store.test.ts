@@ -20,6 +20,7 @@ function instance(name: string, change: Partial<Instance> = {}): Instance {
     labels: {},
     imageId: parseImageId('ab'.repeat(32)),
     driver: 'qemu',
+    storage: 'overlay',
     vcpus: 1,
     memoryBytes: 512 * 2 ** 20,
     network: { slot, mac: '02:4f:0a:d5:00:02', ipv4: '10.213.0.2', prefixLength: 20, gateway: '10.213.0.1' },

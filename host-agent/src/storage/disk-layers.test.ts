@@ -24,7 +24,7 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
     root = await mkdtemp(join(tmpdir(), 'layers, of "a" disk-'));
     await writeFile(join(root, 'image'), Buffer.alloc(4 * MIB, 0x11));
     folder = await newFolder('source');
-    await new Qcow2Disks(false).create(join(root, 'image'), folder.disk);
+    await new Qcow2Disks(false).create(join(root, 'image'), folder);
   });
   afterEach(() => rm(root, { recursive: true }));
 
@@ -44,61 +44,76 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
   }
 
   it('are found from the disk down to the image, and read through by QEMU', async () => {
-    await io(folder.disk, 'write -P 0xa1 0 64k');
+    await io(folder.disk('qcow2'), 'write -P 0xa1 0 64k');
     await lay();
-    await io(folder.disk, 'write -P 0xb2 64k 64k');
+    await io(folder.disk('qcow2'), 'write -P 0xb2 64k 64k');
     await lay();
-    await io(folder.disk, 'write -P 0xc3 128k 64k');
+    await io(folder.disk('qcow2'), 'write -P 0xc3 128k 64k');
     expect(layersOf(folder)).toHaveLength(2);
-    await io(folder.disk, 'read -P 0xa1 0 64k', 'read -P 0xb2 64k 64k', 'read -P 0xc3 128k 64k', 'read -P 0x11 1M 64k');
-    await run('qemu-img', ['check', '-q', folder.disk]);
-    expect(readQcow2Header(folder.disk).virtualBytes).toBe(4 * MIB);
+    await io(
+      folder.disk('qcow2'),
+      'read -P 0xa1 0 64k',
+      'read -P 0xb2 64k 64k',
+      'read -P 0xc3 128k 64k',
+      'read -P 0x11 1M 64k',
+    );
+    await run('qemu-img', ['check', '-q', folder.disk('qcow2')]);
+    expect(readQcow2Header(folder.disk('qcow2')).virtualBytes).toBe(4 * MIB);
+  });
+
+  it('stand on the image by its path, the one form that every hypervisor follows', async () => {
+    expect(readQcow2Header(folder.disk('qcow2')).backing).toBe(join(root, 'image'));
+    await run('qemu-img', ['check', '-q', folder.disk('qcow2')]);
   });
 
   it.each([512, 1, 1024 ** 2, 9 * 1024 ** 2].map((mebibytes) => mebibytes * MIB))(
     'are such as QEMU makes them, for a disk of %i bytes',
     async (bytes) => {
-      await rm(folder.disk);
-      await run('qemu-img', ['create', '-q', '-f', 'qcow2', folder.disk, String(bytes)]);
+      await rm(folder.disk('qcow2'));
+      await run('qemu-img', ['create', '-q', '-f', 'qcow2', folder.disk('qcow2'), String(bytes)]);
       await lay();
-      const checked = await run('qemu-img', ['check', '--output=json', folder.disk]);
+      const checked = await run('qemu-img', ['check', '--output=json', folder.disk('qcow2')]);
       expect(JSON.parse(checked.stdout)).toMatchObject({ 'check-errors': 0 });
-      const { stdout } = await run('qemu-img', ['info', '--output=json', folder.disk]);
+      const { stdout } = await run('qemu-img', ['info', '--output=json', folder.disk('qcow2')]);
       expect(JSON.parse(stdout)).toMatchObject({
         'virtual-size': bytes,
         'backing-filename-format': 'qcow2',
         'full-backing-filename': folder.layer(layersOf(folder)[0]!),
       });
-      expect((await stat(folder.disk)).blocks * 512).toBeLessThan(64 * 1024);
-      await io(folder.disk, `write -P 7 ${String(bytes - 65536)} 64k`, `read -P 7 ${String(bytes - 65536)} 64k`);
-      await run('qemu-img', ['check', '-q', folder.disk]);
+      expect((await stat(folder.disk('qcow2'))).blocks * 512).toBeLessThan(64 * 1024);
+      await io(
+        folder.disk('qcow2'),
+        `write -P 7 ${String(bytes - 65536)} 64k`,
+        `read -P 7 ${String(bytes - 65536)} 64k`,
+      );
+      await run('qemu-img', ['check', '-q', folder.disk('qcow2')]);
     },
   );
 
   it('outlive the folders they came from, in whatever order these are removed', async () => {
     const disks = new Qcow2Disks(false);
-    await io(folder.disk, 'write -P 0xa1 0 64k');
+    await io(folder.disk('qcow2'), 'write -P 0xa1 0 64k');
     await lay();
-    await io(folder.disk, 'write -P 0xb2 64k 64k');
+    await io(folder.disk('qcow2'), 'write -P 0xb2 64k 64k');
     const child = await newFolder('child');
     expect(await disks.clone(folder, child)).toMatchObject({ layers: 1 });
-    await io(child.disk, 'write -P 0xc3 0 64k');
+    await io(child.disk('qcow2'), 'write -P 0xc3 0 64k');
     await prepareLayer(child);
     await settleDisk(child);
     const grandchild = await newFolder('grandchild');
     expect(await disks.clone(child, grandchild)).toMatchObject({ layers: 2 });
     await rm(child.root, { recursive: true });
-    await io(folder.disk, 'read -P 0xa1 0 64k', 'read -P 0xb2 64k 64k');
+    await io(folder.disk('qcow2'), 'read -P 0xa1 0 64k', 'read -P 0xb2 64k 64k');
     await rm(folder.root, { recursive: true });
-    await io(grandchild.disk, 'read -P 0xc3 0 64k', 'read -P 0xb2 64k 64k', 'read -P 0x11 1M 64k');
+    await io(grandchild.disk('qcow2'), 'read -P 0xc3 0 64k', 'read -P 0xb2 64k 64k', 'read -P 0x11 1M 64k');
   });
 
   it('are needed from 8 MiB of data on, not where the filesystem shares blocks by itself', async () => {
     const disks = new Qcow2Disks(false);
-    await run('qemu-img', ['create', '-q', '-f', 'qcow2', folder.disk, '32M']);
-    await io(folder.disk, 'write -P 1 0 7M');
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', folder.disk('qcow2'), '32M']);
+    await io(folder.disk('qcow2'), 'write -P 1 0 7M');
     expect(await disks.needsLayer(folder)).toBe(false);
-    await io(folder.disk, 'write -P 2 7M 1M');
+    await io(folder.disk('qcow2'), 'write -P 2 7M 1M');
     expect(await disks.needsLayer(folder)).toBe(true);
     expect(await new Qcow2Disks(true).needsLayer(folder)).toBe(false);
     await lay();
@@ -106,9 +121,9 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
   });
 
   it('a clone tells how much it copied', async () => {
-    await io(folder.disk, 'write -P 1 0 2M');
+    await io(folder.disk('qcow2'), 'write -P 1 0 2M');
     const { copiedBytes, reflinked, ms } = await new Qcow2Disks(false).clone(folder, await newFolder('clone'));
-    const { blocks } = await stat(folder.disk);
+    const { blocks } = await stat(folder.disk('qcow2'));
     expect(copiedBytes).toBe(reflinked ? 0 : blocks * 512);
     expect(ms).toBeGreaterThan(0);
   });
@@ -116,23 +131,23 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
   describe('that were cut short', () => {
     it('are finished where the VMM writes to the new file, and undone where it does not', async () => {
       const first = await prepareLayer(folder);
-      await settleDisk(folder, folder.disk);
+      await settleDisk(folder, folder.disk('qcow2'));
       expect(await layers()).toEqual([]);
       await expect(stat(first)).rejects.toThrow('ENOENT');
       const second = await prepareLayer(folder);
       await settleDisk(folder, second);
-      expect((await stat(folder.disk)).ino).toBe((await stat(second)).ino);
+      expect((await stat(folder.disk('qcow2'))).ino).toBe((await stat(second)).ino);
       expect(await layers()).toHaveLength(2);
       await settleDisk(folder, second);
       expect(await layers()).toHaveLength(2);
     });
 
     it('are finished where no VMM has the disk open: nobody knows whether it had written', async () => {
-      await io(folder.disk, 'write -P 0xa1 0 64k');
+      await io(folder.disk('qcow2'), 'write -P 0xa1 0 64k');
       const top = await prepareLayer(folder);
       await io(top, 'write -P 0xb2 0 64k');
       await settleDisk(folder);
-      await io(folder.disk, 'read -P 0xb2 0 64k');
+      await io(folder.disk('qcow2'), 'read -P 0xb2 0 64k');
     });
 
     it('leave no name behind that the disk does not stand on', async () => {
@@ -140,7 +155,7 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
       await lay();
       await prepareLayer(folder);
       await rm(await prepareLayer(folder));
-      await writeFile(`${folder.disk}.tmp`, 'half');
+      await writeFile(`${folder.disk('qcow2')}.tmp`, 'half');
       await settleDisk(folder);
       expect(await layers()).toEqual([...layersOf(folder)].sort());
     });
@@ -150,7 +165,7 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
       const [name] = layersOf(folder);
       await rm(folder.layer(name!));
       expect(() => layersOf(folder)).toThrow(`stands on ${name!}, which is missing`);
-      await writeFile(folder.disk, 'no disk');
+      await writeFile(folder.disk('qcow2'), 'no disk');
       expect(() => layersOf(folder)).toThrow(/is no qcow2 disk/);
     });
   });

@@ -21,11 +21,11 @@ import { createEmptyOverlay, readQcow2Header } from './qcow2-header.js';
  * keep that order). For the time until then a power cut is as in {@link settleDisk}.
  */
 export async function prepareLayer(folder: CapturePaths): Promise<string> {
-  const { virtualBytes } = readQcow2Header(folder.disk);
+  const { virtualBytes } = readQcow2Header(folder.disk('qcow2'));
   let base = await otherNameOfDisk(folder);
   if (base === undefined) {
     base = mintLayerName();
-    await link(folder.disk, folder.layer(base));
+    await link(folder.disk('qcow2'), folder.layer(base));
   }
   const top = folder.layer(mintLayerName());
   await createEmptyOverlay(`${top}.tmp`, { virtualBytes, backing: base });
@@ -43,10 +43,10 @@ export async function settleDisk(folder: CapturePaths, openFile?: string): Promi
   if (present.length === 0) return;
   const top = openFile === undefined ? await topOnDisk(folder, present) : layerOf(openFile);
   if (top !== undefined && !(await isDisk(folder, top))) {
-    const next = `${folder.disk}.tmp`;
+    const next = `${folder.disk('qcow2')}.tmp`;
     await rm(next, { force: true });
     await link(folder.layer(top), next);
-    await rename(next, folder.disk);
+    await rename(next, folder.disk('qcow2'));
   }
   const needed = new Set([...layersOf(folder), ...(openFile === undefined ? [] : [top])]);
   for (const name of present) if (!needed.has(name)) await rm(folder.layer(name), { force: true });
@@ -55,7 +55,7 @@ export async function settleDisk(folder: CapturePaths, openFile?: string): Promi
 /** Layers a disk stands on, from its own file down. Synchronous, as the reading of headers. @throws Corrupt when one is missing */
 export function layersOf(folder: CapturePaths): readonly LayerName[] {
   const layers: LayerName[] = [];
-  for (let path = folder.disk; ;) {
+  for (let path = folder.disk('qcow2'); ;) {
     const { backing } = readQcow2Header(path);
     if (backing === undefined || !isLayerName(backing)) return layers;
     layers.push(backing);
@@ -89,7 +89,7 @@ async function topOnDisk(folder: CapturePaths, layers: readonly LayerName[]): Pr
 
 async function isDisk(folder: CapturePaths, name: LayerName): Promise<boolean> {
   const inode = await inodeOf(folder.layer(name));
-  return inode !== undefined && inode === (await inodeOf(folder.disk));
+  return inode !== undefined && inode === (await inodeOf(folder.disk('qcow2')));
 }
 
 async function inodeOf(path: string): Promise<bigint | undefined> {

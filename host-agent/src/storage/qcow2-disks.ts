@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { linkSync } from 'node:fs';
-import { rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
 import { execa } from 'execa';
 import { Unsupported, errnoOf } from '@offshoot/shared/errors.js';
 import { sparseCopy } from '../os/sparse-copy.js';
@@ -10,37 +8,25 @@ import type { DiskClone, DiskStorage } from '../ports/disk-storage.js';
 import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
 import { worthLayer } from './layer-policy.js';
 
-/** What the filesystem is asked to share; some share whole blocks only. */
-const PROBE_BYTES = 64 * 1024;
-
 /**
  * Each instance's disk is a qcow2 layer over the image's read-only root disk: made in no time, and its clone is as large
  * as what the instance itself wrote since its last layer. All instances of an image share its pages in the page cache.
  */
 export class Qcow2Disks implements DiskStorage {
+  readonly name = 'overlay';
+
   constructor(
     /** Whether the filesystem clones a file of any size at once; layers are then of no use. */
     readonly reflinks: boolean,
     private readonly qemuImg = 'qemu-img',
   ) {}
 
-  /** Finds out by trying what the filesystem of the state directory can do. */
-  static async on(stateDirectory: string): Promise<Qcow2Disks> {
-    const probe = join(stateDirectory, `.reflink-probe-${randomUUID()}`);
+  async create(imageDisk: string, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+    const disk = folder.disk('qcow2');
     try {
-      await writeFile(probe, Buffer.alloc(PROBE_BYTES, 1), { flag: 'wx' });
-      const { reflinked } = await sparseCopy(probe, `${probe}-copy`);
-      return new Qcow2Disks(reflinked);
-    } finally {
-      for (const path of [probe, `${probe}-copy`]) await rm(path, { force: true });
-    }
-  }
-
-  async create(imageDisk: string, destination: string, signal?: AbortSignal): Promise<void> {
-    const backing = JSON.stringify({ driver: 'raw', file: { driver: 'file', filename: imageDisk } });
-    try {
-      // A json: backing name has no special characters to escape. lazy_refcounts would need a repair after a kill: off.
-      await execa(this.qemuImg, ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', `json:${backing}`, destination], {
+      // An absolute path is the one form of a backing name that means the same to every hypervisor, and QEMU looks for the
+      // name of a protocol before the first slash only. lazy_refcounts would need a repair after a kill: off.
+      await execa(this.qemuImg, ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', imageDisk, disk], {
         ...(signal === undefined ? {} : { cancelSignal: signal }),
         stdin: 'ignore',
       });
@@ -59,13 +45,13 @@ export class Qcow2Disks implements DiskStorage {
     const started = performance.now();
     const layers = layersOf(source);
     for (const name of layers) linkUnlessThere(source.layer(name), destination.layer(name));
-    const { reflinked, copiedBytes } = await sparseCopy(source.disk, destination.disk, signal);
+    const { reflinked, copiedBytes } = await sparseCopy(source.disk('qcow2'), destination.disk('qcow2'), signal);
     return { reflinked, copiedBytes, layers: layers.length, ms: performance.now() - started };
   }
 
   async needsLayer(folder: CapturePaths): Promise<boolean> {
     if (this.reflinks) return false;
-    const { blocks } = await stat(folder.disk);
+    const { blocks } = await stat(folder.disk('qcow2'));
     const bytes = blocks * 512; // stat(2) counts in these, whatever the filesystem's own blocks are
     return bytes >= worthLayer(0) && bytes >= worthLayer(layersOf(folder).length);
   }

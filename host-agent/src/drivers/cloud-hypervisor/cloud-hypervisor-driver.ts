@@ -72,6 +72,7 @@ const WITHOUT_CAPTURES: Partial<DriverCapabilities> = {
 /** Cloud Hypervisor, on KVM: RAM in one file, its own snapshots of everything else, clones by private mappings of that file. */
 export class CloudHypervisorDriver implements HypervisorDriver {
   readonly name = 'cloud-hypervisor';
+  readonly diskFormat = 'qcow2';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: CloudHypervisorDriverOptions) {}

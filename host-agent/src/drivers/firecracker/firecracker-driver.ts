@@ -53,6 +53,7 @@ interface Found {
 /** Firecracker, on KVM: its own snapshots, clones by its private mappings of their memory file. */
 export class FirecrackerDriver implements HypervisorDriver {
   readonly name = 'firecracker';
+  readonly diskFormat = 'raw';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: FirecrackerDriverOptions) {}

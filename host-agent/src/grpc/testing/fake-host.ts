@@ -264,6 +264,7 @@ export class FakeHost implements InstanceOperations {
       labels: {},
       imageId: IMAGE.id,
       driver: 'qemu',
+      storage: 'overlay',
       vcpus: 1,
       memoryBytes: 536_870_912,
       network: { slot: 2, mac: '02:00:00:00:00:02', ipv4: '10.0.0.2', prefixLength: 24, gateway: '10.0.0.1' },
