@@ -72,7 +72,8 @@ const WITHOUT_CAPTURES: Partial<DriverCapabilities> = {
 /** Cloud Hypervisor, on KVM: RAM in one file, its own snapshots of everything else, clones by private mappings of that file. */
 export class CloudHypervisorDriver implements HypervisorDriver {
   readonly name = 'cloud-hypervisor';
-  readonly diskFormat = 'qcow2';
+  /** It keeps tables of a qcow2 disk in its own memory, which a copy made in a pause would lack. */
+  readonly diskFormat = 'raw';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: CloudHypervisorDriverOptions) {}
