@@ -5,7 +5,6 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { GUEST_CHANNEL_PORT } from '../../shared/src/channel/guest-port.js';
 import type { NicBackend } from '../../host-agent/src/ports/driver.js';
 import { settled, targetIn } from '../bare-guest/capture-files.js';
 import { consoleSays, deliverAndResume } from '../bare-guest/guest-control.js';
@@ -56,7 +55,7 @@ describe.skipIf(missing !== '')(`Firecracker driver: devices${missing && ` (skip
       const names = ['a', 'b'].map((last) => `offc${String(process.pid).slice(-8)}${last}`);
       const nic = (name: string): { mac: string; backend: NicBackend } => ({
         mac: '52:54:00:12:34:56',
-        backend: { kind: 'tap', descriptor: -1, name },
+        backend: { kind: 'named-tap', name },
       });
       const carrier = async (name: string): Promise<string> =>
         (await readFile(`/sys/class/net/${name}/carrier`, 'utf8')).trim();

@@ -209,8 +209,9 @@ export const sync = (): Promise<void> =>
     });
   });
 
-/** LINUX_REBOOT_CMD_POWER_OFF of linux/reboot.h, as the signed int glibc's reboot(2) takes. */
-const POWER_OFF = 0x4321fedc;
+/** LINUX_REBOOT_CMD_POWER_OFF and _RESTART of linux/reboot.h, as the signed int glibc's reboot(2) takes. */
+const REBOOT = { 'power off': 0x4321fedc, reset: 0x01234567 } as const;
 
 /** Does not return where it is allowed. @throws SystemError EPERM without CAP_SYS_BOOT */
-export const powerOff = (): number => check('reboot', library.func('int reboot(int command)')(POWER_OFF) as number);
+export const endMachine = (how: keyof typeof REBOOT): number =>
+  check('reboot', library.func('int reboot(int command)')(REBOOT[how]) as number);

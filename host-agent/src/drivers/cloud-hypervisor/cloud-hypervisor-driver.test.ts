@@ -50,7 +50,7 @@ describe('the driver for Cloud Hypervisor', () => {
       memoryFile: join(directory, 'memory'),
       disk: { path: join(directory, 'disk.raw'), format: 'raw' },
       nic: { mac: '', backend: { kind: 'none' } },
-      kernel: { vmlinuz: binary, commandLine: '-a "b", c' },
+      kernel: { vmlinuz: '/none', vmlinux: binary, commandLine: '-a "b", c' },
     };
     await mkdir(spec.runDirectory, { recursive: true });
     await mkdir(spec.logDirectory);

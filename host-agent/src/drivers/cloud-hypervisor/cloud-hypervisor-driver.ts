@@ -74,6 +74,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
   readonly name = 'cloud-hypervisor';
   /** It keeps tables of a qcow2 disk in its own memory, which a copy made in a pause would lack. */
   readonly diskFormat = 'raw';
+  readonly tapKind = 'tap';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: CloudHypervisorDriverOptions) {}
@@ -88,7 +89,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
     const memory = await createMemoryFile(spec.memoryFile, spec.memoryBytes);
     try {
       const vmm = await withTimeLimit(START_LIMIT, signal, (limited) =>
-        withKernel(spec, spec.kernel.vmlinuz, () =>
+        withKernel(spec, spec.kernel.vmlinux, () =>
           startCloudHypervisor(
             {
               binary: usable.binary,

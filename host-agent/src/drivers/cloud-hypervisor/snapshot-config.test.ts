@@ -14,7 +14,7 @@ const spec: MachineSpec = {
   memoryBytes: 128 * MIB,
   memoryFile: '/state/i1/memory',
   disk: { path: '/state/i2/disk.raw', format: 'raw' },
-  nic: { mac: '52:54:00:00:00:02', backend: { kind: 'tap', descriptor: 9, name: 'tap2' } },
+  nic: { mac: '52:54:00:00:00:02', backend: { kind: 'tap', descriptor: 9 } },
 };
 
 /** As 54.0 writes it, shortened. */

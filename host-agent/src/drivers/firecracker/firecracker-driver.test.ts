@@ -45,7 +45,7 @@ describe('The Firecracker driver, against the double', () => {
       memoryFile: join(directory, 'memory'),
       disk: { path: join(directory, 'disk.raw'), format: 'raw' },
       nic: { mac: '52:54:00:12:34:56', backend: { kind: 'none' } },
-      kernel: { vmlinuz: join(root, 'kernel'), commandLine: 'a=b' },
+      kernel: { vmlinuz: join(root, 'bzimage'), vmlinux: join(root, 'kernel'), commandLine: 'a=b' },
     };
     await mkdir(spec.runDirectory, { recursive: true });
     await mkdir(spec.logDirectory);

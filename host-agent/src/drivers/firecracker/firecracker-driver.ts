@@ -54,6 +54,7 @@ interface Found {
 export class FirecrackerDriver implements HypervisorDriver {
   readonly name = 'firecracker';
   readonly diskFormat = 'raw';
+  readonly tapKind = 'named-tap';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: FirecrackerDriverOptions) {}

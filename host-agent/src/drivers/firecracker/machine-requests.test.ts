@@ -10,8 +10,8 @@ const spec: LaunchSpec = {
   memoryBytes: 512 * 1024 * 1024,
   memoryFile: '/state/instances/i/memory',
   disk: { path: '/state/instances/i/disk.raw', format: 'raw' },
-  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'tap', descriptor: 9, name: 'tap7' } },
-  kernel: { vmlinuz: '/images/vmlinux', initrd: '/images/initrd', commandLine: 'console=ttyS0' },
+  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'named-tap', name: 'tap7' } },
+  kernel: { vmlinuz: '/bzimage', vmlinux: '/images/vmlinux', initrd: '/images/initrd', commandLine: 'console=ttyS0' },
 };
 const bodies = (requests: readonly { path: string; body?: unknown }[]): Record<string, unknown> =>
   Object.fromEntries(requests.map(({ path, body }) => [path, body]));

@@ -10,7 +10,9 @@ export class ApiSocket implements AsyncDisposable {
   /** What was received, one string a connection. */
   readonly heard: string[] = [];
   /** What it does when the other side has said its last. */
-  onEnd = (connection: Socket): void => void connection.end();
+  onEnd = (connection: Socket): void => {
+    connection.end();
+  };
 
   private constructor(
     private readonly directory: string | undefined,
