@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { GUEST_CHANNEL_PORT } from '@offshoot/shared/channel/guest-port.js';
+import { GUEST_CHANNEL_PORT } from '@offshoot/shared/channel/vsock-ports.js';
 import { NotFound } from '@offshoot/shared/errors.js';
 import type { ByteConnection, ByteSource } from './byte-source.js';
 import { SocketSource } from './socket-source.js';

@@ -175,6 +175,7 @@ describe('a socket to which the host connects', () => {
     });
     const running = channel.run(stop.signal);
     for (const round of [1, 2, 3]) {
+      const before = wakes;
       const host = await dial();
       const session = newSessionId();
       const answered = new Promise<void>((resolve) => {
@@ -191,7 +192,6 @@ describe('a socket to which the host connects', () => {
           decoder.push(chunk);
         });
       });
-      const before = wakes;
       host.write(Buffer.concat([encodeSync(session), ...encodeData(Buffer.from(String(round)))]));
       await answered;
       expect(wakes).toBeGreaterThanOrEqual(before + 2);

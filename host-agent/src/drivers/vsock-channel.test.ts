@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { GUEST_CHANNEL_PORT } from '@offshoot/shared/channel/guest-port.js';
+import { GUEST_CHANNEL_PORT } from '@offshoot/shared/channel/vsock-ports.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiSocket } from './http-api/testing/api-socket.js';
 import { VsockChannel } from './vsock-channel.js';

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { GUEST_CHANNEL_PORT } from '@offshoot/shared/channel/guest-port.js';
+import { GUEST_CHANNEL_PORT } from '@offshoot/shared/channel/vsock-ports.js';
 import { Conflict } from '@offshoot/shared/errors.js';
 import { connectVsock } from './hybrid-vsock.js';
 import { VsockConnection } from './vsock-connection.js';
@@ -17,7 +17,7 @@ export class VsockChannel {
 
   /** @param isHeld for a VM that stands */
   constructor(
-    private readonly path: string,
+    readonly path: string,
     { isHeld }: { readonly isHeld: boolean },
   ) {
     if (isHeld) this.close();

@@ -175,6 +175,11 @@ export interface Vm {
   openMemory(): Promise<GuestMemory>;
   /** Connects to the byte channel of the guest agent. One connection at a time. */
   dialGuest(signal?: AbortSignal): Promise<Duplex>;
+  /**
+   * Where the guest's connections to a vsock port of the host arrive, if anybody listens there: absolute path of a Unix socket.
+   * Undefined where the hypervisor has no vsock.
+   */
+  hostPort(port: number): string | undefined;
   /** Ends the VMM and waits until it is gone. */
   kill(): Promise<void>;
   /** Closes the daemon's connections and leaves the VM running. */

@@ -22,7 +22,7 @@ describe("Cloud Hypervisor's command line", () => {
       ...['--memory-zone', 'id=ram,size=512M,file=memory,shared=on'],
       ...['--disk', 'id=disk,path=disk.raw,image_type=raw'],
       ...['--net', 'id=net,fd=[5],mac=52:54:00:12:34:56'],
-      ...['--vsock', 'id=vsock,cid=3,socket=run/vsock.sock'],
+      ...['--vsock', 'id=vsock,cid=3,socket=run/vsock'],
       ...['--serial', 'socket=run/serial.sock', '--console', 'off', '--pvpanic'],
       ...['--kernel', 'run/kernel', '--initramfs=/images, b/initrd', '--cmdline=--a,b "c"'],
     ]);

@@ -104,6 +104,11 @@ export abstract class HttpVm<Parts extends HttpVmParts = HttpVmParts> implements
     return this.parts.channel.dial(signal);
   }
 
+  /** Firecracker's docs/vsock.md, "Guest-Initiated Connections"; Cloud Hypervisor's are the same. */
+  hostPort(port: number): string {
+    return `${this.parts.channel.path}_${String(port)}`;
+  }
+
   async kill(): Promise<void> {
     killProcess(this.process);
     await processEnded(this.process);

@@ -42,7 +42,9 @@ export class ApiSocket implements AsyncDisposable {
       socket.connections.add(connection);
       const number = socket.heard.push('') - 1;
       connection.on('error', () => undefined);
-      connection.on('end', () => socket.onEnd(connection));
+      connection.on('end', () => {
+        socket.onEnd(connection);
+      });
       connection.on('data', (chunk) => {
         const request = chunk.toString('utf8');
         socket.heard[number] = `${socket.heard[number] ?? ''}${request}`;
