@@ -94,7 +94,7 @@ describe.skipIf(missing !== undefined)(
       const { kept, closed, early, busy, held, released, backend } = await lab.run('openedByName');
       expect(backend).toEqual({ kind: 'named-tap', name: expect.stringMatching(/^oft-/) as string });
       expect([kept, closed, held, released].map((ports) => ports.length)).toEqual([2, 1, 2, 1]);
-      expect(early).toMatchObject({ kind: 'NotFound', reason: 'TAP_NOT_OPEN' });
+      expect(early).toMatchObject({ kind: 'Unreachable', reason: 'TAP_NOT_OPEN' });
       expect(busy).toMatchObject({ kind: 'Conflict', reason: 'TAP_BUSY' });
     });
 

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { NotFound } from '@offshoot/shared/errors.js';
+import { Unreachable } from '@offshoot/shared/errors.js';
 import { ioctl, ioctlValue, takeDescriptor } from './libc.js';
 
 /** linux/if_tun.h, x86 and arm encoding of the requests. */
@@ -47,7 +47,7 @@ export const keepTap = (fd: number): void => {
 
 /**
  * Lets a TAP that stays go with the process that has opened it by its name. Needs ptrace rights over the process.
- * @throws NotFound when the process has it not open; system errors
+ * @throws Unreachable `TAP_NOT_OPEN` when the process has not opened it; system errors
  */
 export function leaveTapTo(pid: number, name: string): void {
   const folder = `/proc/${String(pid)}/fd`;
@@ -64,7 +64,7 @@ export function leaveTapTo(pid: number, name: string): void {
       closeSync(taken);
     }
   }
-  throw new NotFound(`process ${String(pid)} has not opened ${name}`, {
+  throw new Unreachable(`process ${String(pid)} has not opened ${name}`, {
     reason: 'TAP_NOT_OPEN',
     metadata: { tap: name },
   });

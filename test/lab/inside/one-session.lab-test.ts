@@ -6,7 +6,7 @@ import { TestHost } from '../../harness/test-host.js';
 
 const worker = fileURLToPath(new URL('../../guest/fork-worker.cjs', import.meta.url));
 
-/** Name of the driver, of its program, and what forks of it acknowledge over. */
+/** Name of the driver, and of its program. */
 const DRIVERS = [
   ['qemu', 'qemu-system-x86_64'],
   ['firecracker', 'firecracker'],
@@ -117,48 +117,42 @@ describe.each(DRIVERS)('a session with the driver %s', (driver, program) => {
     await host.logLine('two', (line) => line.startsWith('count '));
   });
 
-  it('keeps a snapshot of one that runs, and makes forks of it', async ({ skip }) => {
+  it('keeps a snapshot of one that runs, and makes a fork of it', async ({ skip }) => {
     skip(missing !== '', missing);
     await host.logLine('two', (line) => line === 'armed');
     await cli.json('snapshot', 'create', 'two', '--name', 'moment');
-    const forks = [3, 4].map((n) =>
-      cli.json(
-        'snapshot',
-        'fork',
-        'moment',
-        '--name',
-        `of-snapshot-${String(n)}`,
-        '--mailbox',
-        `task={"number":${String(n)}}`,
-        ...PATIENTLY,
-      ),
+    await says('rm', '--force', 'two'); // few at a time: each processor here is a thread outside
+    const answer = await says(
+      ...['snapshot', 'fork', 'moment', '--name', 'three', '--mailbox', 'task={"number":3}', ...PATIENTLY],
     );
-    for (const [i, fork] of (await Promise.all(forks)).entries())
-      expect(JSON.stringify(fork)).toContain(`\\"task\\":{\\"number\\":${String(i + 3)}}`);
+    expect(JSON.stringify(answer)).toContain('\\"task\\":{\\"number\\":3}');
+    await says('rm', '--force', 'three');
   });
 
   it('restores the source, which goes on where it was', async ({ skip }) => {
     skip(missing !== '', missing);
     expect(await says('restore', 'source')).toMatchObject(running('source'));
     await host.logLine('source', (line) => line.startsWith('count '));
+    await says('rm', '--force', 'source');
   });
 
-  it('finds its VMs again after a restart, and parks and forks one of them', async ({ skip }) => {
+  it('finds its VM again after the daemon was killed, parks it, and forks it', async ({ skip }) => {
     skip(missing !== '', missing);
     await host.stopDaemon('SIGKILL');
     await host.startDaemon();
     cli = new CommandLine(host.daemon.address);
     await says('standby', 'one', '--wait-mailbox', 'task');
-    const answer = await says('fork', 'one', '--name', 'three', '--mailbox', 'task={"number":5}', ...PATIENTLY);
-    expect(JSON.stringify(answer)).toContain('\\"task\\":{\\"number\\":5}');
+    const answer = await says('fork', 'one', '--name', 'four', '--mailbox', 'task={"number":4}', ...PATIENTLY);
+    expect(JSON.stringify(answer)).toContain('\\"task\\":{\\"number\\":4}');
   });
 
   it('stops the guest in good order, and removes everything', async ({ skip }) => {
     skip(missing !== '', missing);
-    const { instance } = (await cli.json('stop', 'three')) as { instance: object };
-    expect(instance).toMatchObject({ state: 'INSTANCE_STATE_STOPPED' });
-    for (const name of ['one', 'two', 'three', 'source', 'of-snapshot-3', 'of-snapshot-4'])
-      await says('rm', '--force', name);
+    expect(await says('stop', 'four', '--grace', '60')).toMatchObject({
+      instance: { state: 'INSTANCE_STATE_STOPPED' },
+    });
+    for (const name of ['one', 'four']) await says('rm', '--force', name);
+    await says('snapshot', 'rm', 'moment');
     await says('ps');
     answers.set(driver, session);
   });
