@@ -15,6 +15,9 @@ const VMMS: Readonly<Record<string, string>> = {
   OFFSHOOT_CLOUD_HYPERVISOR: 'cloud-hypervisor',
 };
 
+/** What of this machine's environment tests in there see, too. */
+const PASSED_ON = ['OFFSHOOT_PHASES'];
+
 /** Of the repository's folder; the cache has the disks that are made here. */
 const LEFT_OUT = new Set(['.git', '.cache', 'node_modules', 'coverage']);
 
@@ -63,6 +66,11 @@ export async function runDisk(folder: string, { tests, image }: RunContents, sig
   }
   await mkdir(join(tree, 'node_modules'));
   await writeFile(join(own, 'tests'), tests.map((test) => `${test}\n`).join(''));
+  const passedOn = PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [name]));
+  // For a shell: between quotes, each quote in it apart.
+  const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
+  const assignments = passedOn.map((name) => `export ${name}=${quoted(process.env[name] ?? '')}\n`);
+  await writeFile(join(own, 'environment'), assignments.join(''));
   const disk = join(folder, 'run.ext4');
   await ext4FromTree(tree, disk, 4 * GIB, signal);
   return disk;

@@ -39,7 +39,7 @@ export async function captureRunning(
   using _lock = await context.locks.exclusive(id, signal);
   const source = context.store.resolve(id);
   assertAllowed(call, source.name, source.state);
-  assertCapability(source.driver, 'snapshot');
+  await assertCapability(context, source.driver, 'snapshot', signal);
   await usableDriver(context, source.driver, signal);
   const disks = context.disks.of(source);
   const running = runningVm(context.running, source);

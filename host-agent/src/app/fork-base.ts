@@ -47,7 +47,8 @@ export async function openForkBase(context: Context, command: BaseCommand, signa
   try {
     const source = context.store.resolve(id);
     assertAllowed(command.fromRunning ? 'forkRunning' : 'fork', source.name, source.state);
-    assertCapability(source.driver, command.fromRunning && source.state === 'RUNNING' ? 'forkRunning' : 'fork');
+    const needed = command.fromRunning && source.state === 'RUNNING' ? 'forkRunning' : 'fork';
+    await assertCapability(context, source.driver, needed, signal);
     if (source.state === 'STANDBY' || source.state === 'STOPPED') {
       const capture = source.state === 'STANDBY' ? captureFor(context, source) : undefined;
       return { source, capture, files: context.paths.instance(id), ...held(lock) };
@@ -75,7 +76,7 @@ async function snapshotBase(context: Context, reference: string, signal: AbortSi
   const lock = await context.locks.shared(id, signal);
   try {
     const snapshot = context.snapshots.resolve(id);
-    assertCapability(snapshot.driver, 'fork');
+    await assertCapability(context, snapshot.driver, 'fork', signal);
     await context.snapshotFiles.assertUnchanged(snapshot);
     const { sourceId, capture } = snapshot;
     return {

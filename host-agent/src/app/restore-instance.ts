@@ -47,7 +47,7 @@ export async function resumeParked(
   started: number,
   signal: AbortSignal,
 ): Promise<RestoredInstance> {
-  assertCapability(parked.driver, 'snapshot');
+  await assertCapability(context, parked.driver, 'snapshot', signal);
   const driver = await usableDriver(context, parked.driver, signal);
   context.disks.assertHere(parked);
   const capture = captureFor(context, parked);

@@ -37,7 +37,7 @@ export async function restoreSnapshot(
   const snapshot = context.snapshots.resolve(id);
   const instance = sourceOf(context, snapshot);
   assertAllowed('setBack', instance.name, instance.state);
-  assertCapability(instance.driver, 'snapshot');
+  await assertCapability(context, instance.driver, 'snapshot', signal);
   const disks = context.disks.of(snapshot);
   await assertLoadable(context, snapshot, signal);
   await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'restoring this snapshot');

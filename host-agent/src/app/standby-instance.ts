@@ -27,7 +27,7 @@ export async function standbyInstance(
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('standby', instance.name, instance.state);
-  assertCapability(instance.driver, 'snapshot');
+  await assertCapability(context, instance.driver, 'snapshot', signal);
   const running = runningVm(context.running, instance);
   const paths = context.paths.instance(id);
   if (instance.state === 'RUNNING') await agentReady(running, instance, signal);

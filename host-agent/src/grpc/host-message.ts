@@ -12,6 +12,7 @@ export const toHostMessage = (host: HostView): GetHostResponse => ({
     accelerator: driver.accelerator,
     acceleratorReason: driver.acceleratorReason,
     capabilities: { ...driver.capabilities },
+    capabilityReason: driver.capabilityReason ?? '',
   })),
   network: {
     mode: host.network.mode,

@@ -10,6 +10,8 @@ const REMEDIES: Readonly<Record<DriverName, string>> = {
   libkrun: 'nothing has to be done; instances run with another driver',
 };
 
+const CAPTURES_REMEDY = 'use another driver here, or a host whose KVM has what is missing';
+
 /** Each hypervisor: there, in which version, and how fast. Only the default one has to be. */
 export const DRIVER_CHECKS: readonly Check[] = DRIVER_NAMES.map((name) => ({
   name: `driver-${name}`,
@@ -20,8 +22,9 @@ export const DRIVER_CHECKS: readonly Check[] = DRIVER_NAMES.map((name) => ({
       // Of those that are only declared nobody expects anything.
       return name === defaultDriver ? fail(detail, REMEDIES[name]) : pass(`not available: ${detail}`);
     }
-    const { version, accelerator, acceleratorReason } = status;
+    const { version, accelerator, acceleratorReason, capabilityReason } = status;
     const detail = `${version}, ${accelerator}`;
+    if (capabilityReason !== undefined) return warn(`${detail}: ${capabilityReason}`, CAPTURES_REMEDY);
     if (acceleratorReason === '') return pass(detail);
     return warn(`${detail}: ${acceleratorReason}`, 'see the checks cpu-virtualization and kvm');
   },

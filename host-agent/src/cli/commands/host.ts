@@ -47,7 +47,7 @@ function describeDriver(driver: Driver): string[] {
     driver.name,
     driver.version,
     withReason(driver.accelerator, driver.acceleratorReason),
-    driver.available ? can.join(' ') : `unavailable: ${driver.unavailableReason}`,
+    driver.available ? withReason(can.join(' '), driver.capabilityReason) : `unavailable: ${driver.unavailableReason}`,
   ];
 }
 

@@ -99,7 +99,11 @@ export interface Driver {
   /** Why a faster accelerator is not used, when that is so. */
   acceleratorReason: string;
   /** What the driver can do. */
-  capabilities: DriverCapabilities | undefined;
+  capabilities:
+    | DriverCapabilities
+    | undefined;
+  /** Why it lacks capabilities here that it has elsewhere, when that is so. */
+  capabilityReason: string;
 }
 
 /** DriverCapabilities says what a driver can do; a call that needs a missing one answers UNIMPLEMENTED. */
@@ -542,6 +546,7 @@ function createBaseDriver(): Driver {
     accelerator: "",
     acceleratorReason: "",
     capabilities: undefined,
+    capabilityReason: "",
   };
 }
 
@@ -567,6 +572,9 @@ export const Driver: MessageFns<Driver> = {
     }
     if (message.capabilities !== undefined) {
       DriverCapabilities.encode(message.capabilities, writer.uint32(58).fork()).join();
+    }
+    if (message.capabilityReason !== "") {
+      writer.uint32(66).string(message.capabilityReason);
     }
     return writer;
   },
@@ -640,6 +648,14 @@ export const Driver: MessageFns<Driver> = {
             message.capabilities = DriverCapabilities.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.capabilityReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -666,6 +682,7 @@ export const Driver: MessageFns<Driver> = {
     message.capabilities = (object.capabilities !== undefined && object.capabilities !== null)
       ? DriverCapabilities.fromPartial(object.capabilities)
       : undefined;
+    message.capabilityReason = object.capabilityReason ?? "";
     return message;
   },
 };
