@@ -17,6 +17,7 @@ import type {
 } from '../../ports/driver.js';
 import { checkMemory, checkSameMachine, checkState, type MachineIdentity } from '../capture-check.js';
 import { hostCpuModel } from '../host-cpu-model.js';
+import { KVM_DEVICE, UnusableVmm } from '../kvm-vmm-installation.js';
 import { SharedLook } from '../shared-look.js';
 import { withTimeLimit } from '../time-limit.js';
 import { driverUnavailable, unavailable } from '../unavailable.js';
@@ -28,7 +29,7 @@ import { startCloudHypervisor, withKernel, type CloudHypervisorProcess } from '.
 import { CloudHypervisorVm } from './cloud-hypervisor-vm.js';
 import { assertFits, launchArguments, restoreArguments } from './command-line.js';
 import { ConsoleLog, type GuestConsole } from './console-log.js';
-import { UnusableCloudHypervisor, inspectInstallation } from './installation.js';
+import { inspectInstallation } from './installation.js';
 import { configFor } from './snapshot-config.js';
 import { unpack, writeSnapshot, type VmSnapshotFiles } from './snapshot-files.js';
 import { probeSnapshots } from './snapshot-probe.js';
@@ -238,7 +239,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
   }
 
   private async look(signal?: AbortSignal): Promise<Found> {
-    const { binary: program = 'cloud-hypervisor', kvm = '/dev/kvm', scratchDirectory, logger } = this.options;
+    const { binary: program = 'cloud-hypervisor', kvm = KVM_DEVICE, scratchDirectory, logger } = this.options;
     try {
       const { binary, version } = await inspectInstallation(program, kvm, signal);
       const captureUnsupported = await whyNoCaptures({ binary, version, scratchDirectory }, signal);
@@ -257,7 +258,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
       };
       return { status, usable: { binary, machine, captureUnsupported } };
     } catch (error) {
-      if (!(error instanceof UnusableCloudHypervisor)) throw error;
+      if (!(error instanceof UnusableVmm)) throw error;
       return { status: unavailable(this.name, error.message, error.version) };
     }
   }

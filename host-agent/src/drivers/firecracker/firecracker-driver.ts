@@ -17,6 +17,7 @@ import type {
 import { checkMemory, checkSameMachine, checkState, type MachineIdentity } from '../capture-check.js';
 import { hostCpuModel } from '../host-cpu-model.js';
 import { HangUp } from '../http-api/hang-up.js';
+import { KVM_DEVICE, UnusableVmm } from '../kvm-vmm-installation.js';
 import { SharedLook } from '../shared-look.js';
 import { withTimeLimit } from '../time-limit.js';
 import { driverUnavailable, unavailable } from '../unavailable.js';
@@ -26,7 +27,7 @@ import { VsockChannel } from '../vsock-channel.js';
 import { FirecrackerApi } from './firecracker-api.js';
 import { endFirecracker, startFirecracker, type FirecrackerProcess } from './firecracker-process.js';
 import { FirecrackerVm } from './firecracker-vm.js';
-import { KVM_DEVICE, UnusableFirecracker, inspectInstallation } from './installation.js';
+import { inspectInstallation } from './installation.js';
 import { assertFits, bootRequests, loadRequests } from './machine-requests.js';
 import { START_LIMIT } from './time-limits.js';
 import { exitOfAdopted, exitOfChild } from './vmm-exit.js';
@@ -206,7 +207,7 @@ export class FirecrackerDriver implements HypervisorDriver {
       };
       return { status, usable: { binary, machine } };
     } catch (error) {
-      if (!(error instanceof UnusableFirecracker)) throw error;
+      if (!(error instanceof UnusableVmm)) throw error;
       return { status: unavailable(this.name, error.message, error.version) };
     }
   }

@@ -2,7 +2,8 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { UnusableFirecracker, inspectInstallation } from './installation.js';
+import { UnusableVmm } from '../kvm-vmm-installation.js';
+import { inspectInstallation } from './installation.js';
 
 describe('looking for a Firecracker', () => {
   let directory: string;
@@ -21,10 +22,10 @@ describe('looking for a Firecracker', () => {
     await chmod(path, 0o755);
     return path;
   }
-  const failureOf = async (binary: string): Promise<UnusableFirecracker> => {
+  const failureOf = async (binary: string): Promise<UnusableVmm> => {
     const failure = await inspectInstallation(binary, kvm).catch((error: unknown) => error);
-    expect(failure).toBeInstanceOf(UnusableFirecracker);
-    return failure as UnusableFirecracker;
+    expect(failure).toBeInstanceOf(UnusableVmm);
+    return failure as UnusableVmm;
   };
 
   it('says that there is none', async () => {
