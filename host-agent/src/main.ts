@@ -55,6 +55,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   opened.push('close state', () => {
     database.close();
   });
+  const storages = await openStorages(paths.root);
   const store = new SqliteInstanceStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],
@@ -96,7 +97,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       agentBundle: join(installation, 'guest-agent/dist/bundle'),
       logger: logger.child({ component: 'images' }),
     }),
-    disks: new DiskStorages(await openStorages(paths.root)),
+    disks: new DiskStorages(storages.here, storages.missing),
     orphans: new ProcOrphans(),
     guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
     acks,

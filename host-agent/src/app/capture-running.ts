@@ -12,6 +12,7 @@ import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { Operation } from './operation.js';
+import { removeCapture } from './remove-files.js';
 import { runningVm, type RunningInstance } from './running-instances.js';
 
 /** A moment of an instance that went on. */
@@ -48,13 +49,13 @@ export async function captureRunning(
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
   await using operation = Operation.begin(context, 'capture-running', id, signal);
-  operation.push('remove capture', () => context.files.removeCapture(files));
+  operation.push('remove capture', () => removeCapture(context, source, files));
   await context.files.createCapture(files, paths, signal);
   operation.reached('folder');
   // Disks and memory belong to one instant.
   let sourceDisk: DiskClone | undefined;
   const whilePaused = async (): Promise<void> => {
-    sourceDisk = await disks.clone(paths, files, signal);
+    sourceDisk = await disks.snapshot(paths, files, signal);
     operation.reached('clone disk');
   };
   const onReached = (step: GoOnStep): void => {

@@ -20,7 +20,7 @@ export class SnapshotDirectories implements SnapshotFiles {
   constructor(private readonly paths: StatePaths) {}
 
   staged(id: SnapshotId): CapturePaths {
-    return new CapturePaths(this.stagedRoot(id));
+    return new CapturePaths(this.stagedRoot(id), id);
   }
 
   async stampsOf(staged: CapturePaths): Promise<Readonly<Record<string, FileStamp>>> {

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { describeOn } from '../os/testing/describe-on.js';
 import { openStorages } from './open-storages.js';
 
-const namesIn = async (directory: string): Promise<string[]> => (await openStorages(directory)).map(({ name }) => name);
+const namesIn = async (directory: string): Promise<string[]> =>
+  (await openStorages(directory)).here.map(({ name }) => name);
 
 describe('the storages of a state directory', () => {
   describe.each([
@@ -20,6 +21,8 @@ describe('the storages of a state directory', () => {
         const before = await readdir(path);
         expect(await namesIn(path)).toEqual(names);
         expect(await readdir(path)).toEqual(before);
+        const { missing } = await openStorages(path);
+        expect(missing.get('reflink') ?? 'reflink').toMatch(/^reflink$|is on \S+, without reflinks$/);
       });
     });
   });
