@@ -55,7 +55,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   opened.push('close state', () => {
     database.close();
   });
-  const storages = await openStorages(paths.root);
+  const storages = await openStorages(paths.root, settings['storage.zfs_dataset']);
   const store = new SqliteInstanceStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],

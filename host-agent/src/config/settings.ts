@@ -66,6 +66,17 @@ export const SETTINGS = {
     placeholder: 'NAME',
     help: 'kvm, tcg, or auto: kvm where it runs code',
   },
+  'storage.zfs_dataset': {
+    schema: z
+      .string()
+      .regex(
+        /^$|^[A-Za-z][A-Za-z0-9_.:-]*(\/[A-Za-z0-9_][A-Za-z0-9_.:-]*)*$/,
+        'a ZFS dataset like tank/offshoot, or empty for none',
+      ),
+    default: '',
+    placeholder: 'DATASET',
+    help: 'ZFS dataset for the disks of hypervisors that read raw ones; this daemon alone may use it',
+  },
   'limits.instances': {
     schema: z.coerce
       .number('a whole number from 1 to 4000')

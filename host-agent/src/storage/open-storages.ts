@@ -5,6 +5,7 @@ import type { DiskStorage } from '../ports/disk-storage.js';
 import { Qcow2Disks } from './qcow2-disks.js';
 import { RawDisks } from './raw-disks.js';
 import { canReflink } from './reflink-probe.js';
+import { openZfs } from './zfs/open-zfs.js';
 
 export interface OpenedStorages {
   /** Best ones first. */
@@ -13,13 +14,23 @@ export interface OpenedStorages {
   readonly missing: ReadonlyMap<StorageName, string>;
 }
 
-/** The disk storages that this state directory has, found out by trying: the probe of the storage port. */
-export async function openStorages(stateDirectory: string): Promise<OpenedStorages> {
+/**
+ * The disk storages that this state directory has, found out by trying: the probe of the storage port.
+ * @param zfsDataset empty for none; one that is named has to be there
+ * @throws Unsupported, InvalidState as {@link openZfs}
+ */
+export async function openStorages(
+  stateDirectory: string,
+  zfsDataset: string,
+  zfs: (dataset: string) => Promise<DiskStorage> = (dataset) => openZfs({ dataset, stateDirectory }),
+): Promise<OpenedStorages> {
   const reflinks = await canReflink(stateDirectory);
   const missing = new Map<StorageName, string>();
   if (!reflinks) missing.set('reflink', `${stateDirectory} is on ${await typeOf(stateDirectory)}, without reflinks`);
+  if (zfsDataset === '') missing.set('zfs', 'storage.zfs_dataset is not set');
   return {
     here: [
+      ...(zfsDataset === '' ? [] : [await zfs(zfsDataset)]),
       new Qcow2Disks(reflinks),
       ...(reflinks ? [new RawDisks('reflink')] : []),
       // Also where there are reflinks: of a state directory that was elsewhere before.

@@ -5,6 +5,7 @@ import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
 import type { DiskClone, DiskImage, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
+import { WithoutLayers } from './without-layers.js';
 
 /** How one file becomes another in each. */
 const COPIES = { reflink: sparseCopy, sparse: copyExtents } as const satisfies Record<
@@ -16,8 +17,10 @@ const COPIES = { reflink: sparseCopy, sparse: copyExtents } as const satisfies R
  * Each instance's disk is a raw file of its own: what every hypervisor reads. It is a copy that shares the image's blocks, or
  * has copies of those that hold data. An image on another filesystem than the disks is copied by its data in either case.
  */
-export class RawDisks implements DiskStorage {
-  constructor(readonly name: keyof typeof COPIES) {}
+export class RawDisks extends WithoutLayers implements DiskStorage {
+  constructor(readonly name: keyof typeof COPIES) {
+    super();
+  }
 
   async create({ rootDisk }: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
     const disk = folder.disk('raw');
@@ -45,14 +48,6 @@ export class RawDisks implements DiskStorage {
 
   usage(folder: CapturePaths): Promise<StorageUse> {
     return storageUse(folder.root, (name) => name === DISK_FILES.raw);
-  }
-
-  needsLayer(): Promise<boolean> {
-    return Promise.resolve(false);
-  }
-
-  prepareLayer({ root }: CapturePaths): Promise<never> {
-    return Promise.reject(new Error(`the disk in ${root} is a raw one, which has no layers`));
   }
 
   settle(): Promise<void> {

@@ -15,6 +15,8 @@ export interface StorageLab extends AsyncDisposable {
   readonly images: string;
   /** Takes all the room that disks have left, until it is disposed of. */
   fill(): Promise<AsyncDisposable>;
+  /** Until what was written counts as used. */
+  sync(): Promise<void>;
   /** Disks and parts of them that lie in no folder, by name. */
   elsewhere(): Promise<readonly string[]>;
 }
@@ -40,6 +42,7 @@ export const onFilesystem = (storage: DiskStorage, type: LabFilesystem): Storage
         root,
         images,
         fill: () => fillFilesystem(root),
+        sync: () => Promise.resolve(),
         elsewhere: () => Promise.resolve([]),
         [Symbol.asyncDispose]: () => mounts[Symbol.asyncDispose](),
       };
