@@ -104,6 +104,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     limits: {
       instances: settings['limits.instances'],
       bootMs: settings['limits.boot_seconds'] * 1000,
+      pauseMs: settings['limits.pause_seconds'] * 1000,
       memoryReserveBytes: settings['limits.memory_reserve_mib'] * 2 ** 20,
     },
     logger,

@@ -5,6 +5,7 @@ import type { GoOnStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
+import { abortable } from './abortable.js';
 import { agentReady, captureRecord } from './capture-record.js';
 import type { Context } from './context.js';
 import { layDisk } from './disk-layer.js';
@@ -12,6 +13,7 @@ import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { Operation } from './operation.js';
+import { PauseLimit } from './pause-limit.js';
 import { removeCapture } from './remove-files.js';
 import { runningVm, type RunningInstance } from './running-instances.js';
 
@@ -54,18 +56,25 @@ export async function captureRunning(
   operation.reached('folder');
   // Disks and memory belong to one instant.
   let sourceDisk: DiskClone | undefined;
+  using limit = new PauseLimit(source.name, context.limits.pauseMs, signal);
   const whilePaused = async (): Promise<void> => {
-    sourceDisk = await disks.snapshot(paths, files, signal);
+    limit.begin();
+    limit.signal.throwIfAborted();
+    // What the VMM wrote may be in the host's page cache alone, which a snapshot of a block device does not look into. A disk
+    // that hangs cannot be asked to stop: at the limit nobody waits for it any more, and what it makes goes with the folder.
+    await abortable(disks.flush(paths), limit.exceeded);
+    sourceDisk = await abortable(disks.snapshot(paths, files, limit.signal), limit.exceeded);
     operation.reached('clone disk');
   };
   const onReached = (step: GoOnStep): void => {
+    limit.reached(step);
     operation.reached(step);
   };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
   operation.reached('hold');
   await layDisk(context, source, running.vm, signal);
   operation.reached('lay disk');
-  const result = await snapshot(context, source, running, target, { whilePaused, onReached }, signal);
+  const result = await snapshot(context, source, running, target, { whilePaused, onReached }, limit);
   operation.reached('record');
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
@@ -86,10 +95,12 @@ async function snapshot(
   { vm }: RunningInstance,
   target: CaptureTarget,
   options: CaptureOptions,
-  signal: AbortSignal,
+  limit: PauseLimit,
 ): Promise<CaptureResult> {
   try {
-    return (await vm.snapshot(target, options, signal)).capture;
+    return (await vm.snapshot(target, options, limit.signal)).capture;
+  } catch (error) {
+    throw limit.explain(error);
   } finally {
     if (vm.process.pid !== source.vmm?.pid)
       await save(context, changed(source, source.state, { vmm: vm.process }), { durable: false });

@@ -103,6 +103,12 @@ export const SETTINGS = {
     placeholder: 'SECONDS',
     help: 'how long a boot may take until the agent answers',
   },
+  'limits.pause_seconds': {
+    schema: z.coerce.number('seconds from 1 to 600').min(1, 'seconds from 1 to 600').max(600, 'seconds from 1 to 600'),
+    default: 30,
+    placeholder: 'SECONDS',
+    help: 'how long a running instance may stand still for a fork or snapshot of it',
+  },
 } as const satisfies Record<string, { schema: z.ZodType; default: string | number; placeholder: string; help: string }>;
 
 export type SettingKey = keyof typeof SETTINGS;
