@@ -1,24 +1,16 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm, writeFile } from 'node:fs/promises';
+
 import { Timeout, Unreachable, messageOf } from '@offshoot/shared/errors.js';
-import type Database from 'better-sqlite3';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { mintInstanceId, parseImageId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import type { GoOnStep } from '../domain/operations.js';
-import { StatePaths, type CapturePaths } from '../paths.js';
+import type { CapturePaths } from '../paths.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import type { CaptureTarget, HypervisorDriver, Vm } from '../ports/driver.js';
 import type { GuestLink } from '../ports/guest-link.js';
-import { InstanceDirectories } from '../state/instance-directories.js';
-import { SqliteAnswers } from '../state/sqlite-answers.js';
-import { SqliteInstanceStore } from '../state/sqlite-instance-store.js';
-import { SqliteJournal } from '../state/sqlite-journal.js';
-import { StateDirectory } from '../state/state-directory.js';
-import { openStateDatabase } from '../state/state-database.js';
+import { StateLab } from '../state/testing/state-lab.js';
 import { captureRunning, type RunningCapture } from './capture-running.js';
 import type { Context } from './context.js';
 import { DiskStorages } from './disk-storages.js';
@@ -31,9 +23,7 @@ const ORDER = ['quiesce', 'pause', 'flush', 'snapshot', 'resume', 'thaw'];
 type Step = 'quiesce' | 'pause' | 'flush' | 'snapshot' | 'save' | 'resume' | 'write';
 
 describe('a capture of an instance that goes on', () => {
-  let root: string;
-  let directory: StateDirectory;
-  let database: Database.Database;
+  let lab: StateLab;
   let instance: Instance;
   let files: CapturePaths;
   let context: Context;
@@ -96,33 +86,14 @@ describe('a capture of an instance that goes on', () => {
   } as Partial<DiskStorage> as DiskStorage;
 
   beforeEach(async () => {
-    root = await mkdtemp(join(tmpdir(), 'ofs-'));
-    const paths = new StatePaths(join(root, 'state'));
-    directory = await StateDirectory.open(paths);
-    database = openStateDatabase(paths.database);
-    const store = new SqliteInstanceStore(database);
-    const instanceFiles = new InstanceDirectories(paths);
+    lab = await StateLab.open();
     [done, at, machine.paused, pauseMs] = [[], {}, false, 60_000];
     caller = new AbortController();
-    instance = {
-      id: mintInstanceId(),
-      name: 'vm',
-      state: 'RUNNING',
-      stateReason: '',
-      labels: {},
-      imageId: parseImageId('ab'.repeat(32)),
-      driver: 'firecracker',
-      storage: 'sparse',
-      vcpus: 1,
-      memoryBytes: 2 ** 28,
-      network: { slot: 0, mac: '02:4f:0a:d5:00:02', ipv4: '10.213.0.2', prefixLength: 20, gateway: '10.213.0.1' },
-      createdAt: '2026-01-01T00:00:00.000Z',
+    instance = await lab.newInstance({
       vmm: { pid: 1, startTime: '1', privateMemory: true },
       agent: { version: '1', bootId: 'b', kernelRelease: 'k' },
-    };
-    store.insert(instance);
-    await instanceFiles.create(instance);
-    files = paths.capture('c');
+    });
+    files = lab.paths.capture('c');
     const link = {
       quiesce: async () => {
         await step('quiesce');
@@ -134,12 +105,13 @@ describe('a capture of an instance that goes on', () => {
     } as Partial<GuestLink> as GuestLink;
     const running = { vm, link, log: { offset: 0 } as unknown as WorkloadLog } as RunningInstance;
     const driver = { name: 'firecracker', probe: () => Promise.resolve({ available: true }) };
+    const { store, paths, files: instanceFiles, journal, answers } = lab;
     context = {
       store,
       paths,
       files: instanceFiles,
-      journal: new SqliteJournal(database),
-      answers: new SqliteAnswers(database),
+      journal,
+      answers,
       locks: new Locks(),
       running: { get: () => running } as Partial<RunningInstances> as RunningInstances,
       drivers: new Map([['firecracker', driver as Partial<HypervisorDriver> as HypervisorDriver]]),
@@ -150,9 +122,7 @@ describe('a capture of an instance that goes on', () => {
   });
   afterEach(async () => {
     expect(context.journal.unfinished()).toEqual([]);
-    database.close();
-    directory[Symbol.dispose]();
-    await rm(root, { recursive: true });
+    await lab[Symbol.asyncDispose]();
   });
 
   const capture = (): Promise<RunningCapture> =>

@@ -4,7 +4,7 @@ import { UDEV_PATIENCE, type Patience } from './patience.js';
 import { ZfsDatasets } from './zfs-datasets.js';
 import { ZfsDisks } from './zfs-disks.js';
 import { LocalZfs, type ZfsProgram } from './zfs-program.js';
-import { ZvolDevices } from './zvol-devices.js';
+import { ZVOL_DEVICES, ZvolDevices, type DeviceNames } from './zvol-devices.js';
 
 /** Property of the dataset: the state directory of the daemon it was given to. Volumes that this one does not know, it sweeps. */
 const OWNER = 'offshoot:state_directory';
@@ -15,8 +15,7 @@ export interface ZfsOptions {
   readonly stateDirectory: string;
   readonly program?: ZfsProgram;
   readonly patience?: Patience;
-  /** Where the devices of volumes are. */
-  readonly devices?: string;
+  readonly devices?: DeviceNames;
 }
 
 /**
@@ -24,13 +23,19 @@ export interface ZfsOptions {
  * @throws Unsupported when ZFS does not have the dataset here, InvalidState when another daemon has it
  */
 export async function openZfs(options: ZfsOptions): Promise<ZfsDisks> {
-  const { dataset, stateDirectory, program = new LocalZfs(), patience = UDEV_PATIENCE } = options;
+  const {
+    dataset,
+    stateDirectory,
+    program = new LocalZfs(),
+    patience = UDEV_PATIENCE,
+    devices = ZVOL_DEVICES,
+  } = options;
   await assertThere(program, dataset);
   await assertOurs(program, dataset, stateDirectory);
   const datasets = new ZfsDatasets(program, new DatasetTree(dataset), patience);
   for (const group of Object.values(datasets.tree.groups))
     if (!(await datasets.exists(group))) await datasets.createGroup(group);
-  return new ZfsDisks(datasets, program, new ZvolDevices(patience, options.devices));
+  return new ZfsDisks(datasets, program, new ZvolDevices(patience, devices));
 }
 
 async function assertThere(program: ZfsProgram, dataset: string): Promise<void> {

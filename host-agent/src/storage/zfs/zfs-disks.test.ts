@@ -35,7 +35,7 @@ describe('disks in a ZFS pool', () => {
   });
 
   const open = (stateDirectory = directory): Promise<ZfsDisks> =>
-    openZfs({ dataset: ROOT, stateDirectory, program, devices, patience: { tries: 3, ms: 0 } });
+    openZfs({ dataset: ROOT, stateDirectory, program, devices: program.deviceNames, patience: { tries: 3, ms: 0 } });
   async function folder(group: 'instances' | 'snapshots', id: string): Promise<InstancePaths> {
     const paths = new InstancePaths(join(directory, group, id));
     await mkdir(paths.root);
@@ -127,11 +127,17 @@ describe('disks in a ZFS pool', () => {
         dataset: ROOT,
         stateDirectory: directory,
         program,
-        devices,
+        devices: program.deviceNames,
         patience: { tries: 500, ms: 1 },
       });
       await newDisk('a');
       expect((await lstat(device)).isFile()).toBe(true);
+    });
+
+    it('which may have been those of volumes that went, and are not theirs yet', async () => {
+      const device = join(devices, ROOT, 'instances/a');
+      program.otherNames.set(device, `${ROOT}/instances/b`);
+      await expect(newDisk('a')).rejects.toMatchObject({ reason: 'DISK_DEVICE_MISSING' });
     });
 
     it('not longer than they should: the one that is missing is named', async () => {

@@ -1,7 +1,8 @@
 import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { copyOntoDevice, sparseCopy } from '../../../os/sparse-copy.js';
 import { ZfsFailed, type ZfsProgram } from '../zfs-program.js';
+import type { DeviceNames } from '../zvol-devices.js';
 
 interface Dataset {
   readonly volume: boolean;
@@ -54,6 +55,16 @@ export class ZfsDouble implements ZfsProgram {
   async fill(file: string, device: string, signal?: AbortSignal): Promise<void> {
     await copyOntoDevice(file, device, signal);
   }
+
+  /** The files that stand for devices. A test can have one be another volume's. */
+  get deviceNames(): DeviceNames {
+    return {
+      directory: this.devices,
+      nameOf: async (path) =>
+        (await isThere(path)) ? (this.otherNames.get(path) ?? relative(this.devices, path)) : undefined,
+    };
+  }
+  readonly otherNames = new Map<string, string>();
 
   private readonly verbs: Readonly<Record<string, Verb>> = {
     list: async (options, [name = this.root], fail) => {

@@ -26,7 +26,13 @@ export const ZFS_DOUBLE: StorageSubject = {
     await Promise.all([mkdir(devices), mkdir(store)]);
     const program = new ZfsDouble('pool/offshoot', devices, store);
     const patience = { tries: 1, ms: 0 };
-    const storage = await openZfs({ dataset: 'pool/offshoot', stateDirectory: root, program, devices, patience });
+    const storage = await openZfs({
+      dataset: 'pool/offshoot',
+      stateDirectory: root,
+      program,
+      devices: program.deviceNames,
+      patience,
+    });
     return {
       storage,
       root,
