@@ -19,8 +19,8 @@ import type { RunningInstance, RunningInstances } from './running-instances.js';
 import type { WorkloadLog } from './workload-log.js';
 
 const logger = pino({ level: 'silent' });
-const ORDER = ['quiesce', 'pause', 'flush', 'snapshot', 'resume', 'thaw'];
-type Step = 'quiesce' | 'pause' | 'flush' | 'snapshot' | 'save' | 'resume' | 'write';
+const ORDER = ['quiesce', 'flush ahead', 'pause', 'flush', 'snapshot', 'resume', 'thaw'];
+type Step = 'quiesce' | 'flush ahead' | 'pause' | 'flush' | 'snapshot' | 'save' | 'resume' | 'write';
 
 describe('a capture of an instance that goes on', () => {
   let lab: StateLab;
@@ -76,7 +76,7 @@ describe('a capture of an instance that goes on', () => {
 
   const storage = {
     name: 'sparse',
-    flush: () => step('flush'),
+    flush: () => step(machine.paused ? 'flush' : 'flush ahead'),
     snapshot: async (_disk: CapturePaths, moment: CapturePaths) => {
       await step('snapshot');
       await writeFile(moment.disk('raw'), 'disk');
@@ -149,7 +149,7 @@ describe('a capture of an instance that goes on', () => {
     expect(existsSync(files.disk('raw'))).toBe(true);
   });
 
-  it.each(['quiesce', 'pause', 'flush', 'snapshot', 'save', 'write'] as const)(
+  it.each(['quiesce', 'flush ahead', 'pause', 'flush', 'snapshot', 'save', 'write'] as const)(
     'that fails at its step %s leaves the VM running and nothing else',
     async (failing) => {
       at[failing] = () => {
@@ -162,7 +162,7 @@ describe('a capture of an instance that goes on', () => {
     },
   );
 
-  it.each(['quiesce', 'pause', 'flush', 'snapshot', 'save'] as const)(
+  it.each(['quiesce', 'flush ahead', 'pause', 'flush', 'snapshot', 'save'] as const)(
     'whose caller goes at its step %s leaves the VM running and nothing else',
     async (going) => {
       at[going] = () => {

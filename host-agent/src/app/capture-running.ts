@@ -74,6 +74,8 @@ export async function captureRunning(
   operation.reached('hold');
   await layDisk(context, source, running.vm, signal);
   operation.reached('lay disk');
+  // Most of it before the pause: a hypervisor whose disk has no flush leaves all that its guest has synced to the host.
+  await abortable(disks.flush(paths), signal);
   const result = await snapshot(context, source, running, target, { whilePaused, onReached }, limit);
   operation.reached('record');
   held.assertHeld(result.pauseMs);

@@ -14,8 +14,8 @@ export async function zvolNameOf(path: string): Promise<string | undefined> {
     ioctl(device.fd, BLKZNAME, name);
     return name.toString('latin1', 0, name.indexOf(0));
   } catch (error) {
-    // ENXIO: the device was just taken away, and its name was not.
-    if (['ENOENT', 'ENXIO'].includes(errnoOf(error) ?? '')) return undefined;
+    // The device was just taken away, and its name was not.
+    if (['ENOENT', 'ENXIO', 'ENODEV'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
 }
