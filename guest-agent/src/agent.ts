@@ -18,6 +18,7 @@ import { ChannelAcks } from './mailbox/channel-acks.js';
 import { DeliveryAcks } from './mailbox/delivery-acks.js';
 import { ForkWake } from './mailbox/fork-wake.js';
 import { MailboxRoom } from './mailbox/mailbox-room.js';
+import { SocketAcks } from './mailbox/socket-acks.js';
 import { UdpAcks } from './mailbox/udp-acks.js';
 import { UserMailboxes } from './mailbox/user-mailboxes.js';
 import { Quiescence } from './quiesce/quiescence.js';
@@ -53,7 +54,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   };
   await using udpAcks = await UdpAcks.open();
   const channelAcks = new ChannelAcks();
-  const acks = new DeliveryAcks(udpAcks, channelAcks);
+  const acks = new DeliveryAcks({ udp: udpAcks, vsock: new SocketAcks(), channel: channelAcks });
   const standingCalls = new StandingCalls();
   const quiescence = new Quiescence({
     workload: options.workloads,

@@ -3,7 +3,7 @@ import { networkInterfaces, hostname, type NetworkInterfaceInfo } from 'node:os'
 import { join } from 'node:path';
 import { messageOf } from '@offshoot/shared/errors.js';
 import { runAgent } from './agent.js';
-import { VirtioSerialSource } from './channel/virtio-serial.js';
+import { HostSource } from './channel/host-source.js';
 import { HOOKS, HookDirectory } from './hooks/hook-directory.js';
 import { Generation } from './identity/generation.js';
 import { NameFiles } from './identity/name-files.js';
@@ -36,7 +36,7 @@ const ipv4Card = (): NetworkInterfaceInfo | undefined =>
   networkInterfaces()[INTERFACE]?.find(({ family }) => family === 'IPv4');
 runAgent(
   {
-    source: new VirtioSerialSource(),
+    source: new HostSource(),
     localSocket: LOCAL_SOCKET,
     identity: {
       network: new NetworkInterface(INTERFACE),

@@ -18,7 +18,9 @@ import { DEFAULT_FILE, loadSettings, type LoadedSettings } from './config/load-s
 import { SETTINGS, SETTING_KEYS, flagName, type SettingKey } from './config/settings.js';
 import type { DriverName } from './domain/driver-capabilities.js';
 import { LIVE_STATES } from './domain/instance-state.js';
+import { CloudHypervisorDriver } from './drivers/cloud-hypervisor/cloud-hypervisor-driver.js';
 import { DECLARED_DRIVERS } from './drivers/declared-driver.js';
+import { FirecrackerDriver } from './drivers/firecracker/firecracker-driver.js';
 import { QemuDriver } from './drivers/qemu/qemu-driver.js';
 import { startGrpcServer } from './grpc/server.js';
 import { GrpcGuestLinkFactory } from './guest/grpc-guest-link.js';
@@ -85,6 +87,15 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
         accelerator: settings['qemu.accelerator'],
         scratchDirectory: paths.root,
         logger: logger.child({ component: 'qemu' }),
+      }),
+      new FirecrackerDriver({
+        binary: settings['firecracker.binary'],
+        logger: logger.child({ component: 'firecracker' }),
+      }),
+      new CloudHypervisorDriver({
+        binary: settings['cloud_hypervisor.binary'],
+        scratchDirectory: paths.root,
+        logger: logger.child({ component: 'cloud-hypervisor' }),
       }),
       ...DECLARED_DRIVERS,
     ]),

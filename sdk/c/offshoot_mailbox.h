@@ -39,7 +39,7 @@ typedef enum offshoot_result {
   OFFSHOOT_BAD_CAPACITY = -8,   /* not 1 to OFFSHOOT_MAX_CAPACITY */
   OFFSHOOT_NAME_TAKEN = -9,     /* the agent holds the name for somebody else */
   OFFSHOOT_UNCONFIRMED = -10,   /* the host did not confirm the acknowledgement in time */
-  OFFSHOOT_ACK_TRANSPORT = -11, /* the delivery asks for an acknowledgement in a way this library has not */
+  OFFSHOOT_ACK_TRANSPORT = -11, /* the agent that was to pass the acknowledgement on could not */
   OFFSHOOT_SYSTEM = -12         /* the system refused memory, random bytes or a socket: errno */
 } offshoot_result;
 
@@ -868,8 +868,7 @@ offshoot_result offshoot_ack(offshoot_mailbox *mailbox, offshoot_stage stage, co
   switch (mailbox->ack.transport) {
     case OFFSHOOT__ACK_NONE: return OFFSHOOT_NO_ACK;
     case OFFSHOOT__ACK_UDP: return offshoot__send_until_confirmed(line, length, &mailbox->ack, timeout_ms);
-    case OFFSHOOT__ACK_CHANNEL: return offshoot__ack_through_agent(mailbox, line, timeout_ms);
-    default: return OFFSHOOT_ACK_TRANSPORT;
+    default: return offshoot__ack_through_agent(mailbox, line, timeout_ms); /* its channel, or vsock */
   }
 }
 

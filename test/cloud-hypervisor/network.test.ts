@@ -32,7 +32,7 @@ describe.skipIf(missing !== '')(`Cloud Hypervisor: network cards${missing && ` (
     const name = `ofs-${randomBytes(4).toString('hex')}`;
     const descriptor = openTap(name);
     try {
-      const nic = { mac: '52:54:00:12:34:57', backend: { kind: 'tap', descriptor, name } } as const;
+      const nic = { mac: '52:54:00:12:34:57', backend: { kind: 'tap', descriptor } } as const;
       return { result: await use(nic), name };
     } finally {
       closeSync(descriptor);

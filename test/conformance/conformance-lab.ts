@@ -69,7 +69,7 @@ export class ConformanceLab implements AsyncDisposable {
       memoryFile: join(directory, 'memory'),
       disk: { path: join(directory, `disk.${disk.format}`), format: disk.format },
       nic: { mac: '52:54:00:12:34:56', backend: nic },
-      kernel: { vmlinuz: this.kernel, commandLine: 'a,b "c"' },
+      kernel: { vmlinuz: this.kernel, vmlinux: this.kernel, commandLine: 'a,b "c"' },
     };
     await mkdir(spec.runDirectory, { recursive: true });
     await mkdir(spec.logDirectory);

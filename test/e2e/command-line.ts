@@ -38,7 +38,7 @@ export class CommandLine {
   /** What a command that succeeds prints for people. */
   async text(...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.run(...args);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect({ code, stderr }, stderr).toEqual({ code: 0, stderr: '' });
     return stdout;
   }
 

@@ -175,7 +175,7 @@ export class Clone implements AsyncDisposable {
       await this.index.lookup(deliveries.map(({ name }) => name)),
       deliveries.map((delivery) => ({ ...delivery, token: undefined })),
     );
-    const ack = { address: this.instance.network.gateway, port: this.acks.port };
+    const ack = { transport: 'udp', address: this.instance.network.gateway, port: this.acks.port } as const;
     const orders: DeliveryOrder[] = planned.map((plan) => ({
       planned: plan,
       ack: awaited.includes(plan.mailbox.name) ? ack : undefined,

@@ -66,7 +66,7 @@ export class Lab implements AsyncDisposable {
       memoryFile: join(directory, 'memory'),
       disk: { path: join(directory, 'disk.qcow2'), format: 'qcow2' },
       nic: { mac: '52:54:00:12:34:56', backend: { kind: 'user', subnet: '10.7.0.0/24', gateway: '10.7.0.1' } },
-      kernel: { vmlinuz: this.kernel, commandLine: 'a,b "c"' },
+      kernel: { vmlinuz: this.kernel, vmlinux: this.kernel, commandLine: 'a,b "c"' },
     };
     await mkdir(spec.runDirectory, { recursive: true });
     await mkdir(spec.logDirectory);

@@ -175,7 +175,7 @@ describe.skipIf(missing !== '')(
       const descriptor = openTap(name);
       const launched = lab
         .driver()
-        .launch({ ...tapSpec, nic: { ...tapSpec.nic, backend: { kind: 'tap', descriptor, name } } })
+        .launch({ ...tapSpec, nic: { ...tapSpec.nic, backend: { kind: 'tap', descriptor } } })
         .finally(() => {
           closeSync(descriptor);
         });

@@ -9,6 +9,8 @@ const closeDescriptor = promisify(close);
  * answers neither epoll through Node nor, while no host reads, a write; a synchronous one would freeze the agent.
  */
 export class DescriptorConnection implements ByteConnection {
+  readonly outlivesAgent = true;
+
   constructor(private readonly descriptor: number) {}
 
   read(into: Buffer): Promise<number> {

@@ -68,8 +68,11 @@ export class GuestChannel {
       try {
         const connection = await this.source.open();
         this.connection = connection;
-        this.announce();
+        if (connection.outlivesAgent) this.announce();
+        // The host has come: what it may have written into our memory need not wait until it speaks.
+        else this.events.onWake();
         await this.readAll(connection, signal);
+        await this.hangUp();
       } catch (error) {
         log(`channel: ${messageOf(error)}`);
         await this.disconnect();
@@ -86,10 +89,12 @@ export class GuestChannel {
     });
   }
 
+  /** Ends with the connection. */
   private async readAll(connection: ByteConnection, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.paused?.promise;
       const count = await connection.read(this.buffer);
+      if (count === undefined) return;
       if (count === 0) {
         await pause(RETRY_MS, signal);
         continue;
@@ -147,16 +152,17 @@ export class GuestChannel {
     this.retired.clear();
   }
 
-  private dropSession(): void {
+  /** The session of a connection that is over is left as it stands, too: see {@link retire}. */
+  private async hangUp(): Promise<void> {
+    const connection = this.connection;
+    this.connection = undefined;
     this.retire();
-    this.endRetired();
+    await connection?.close().catch(() => undefined);
   }
 
   private async disconnect(): Promise<void> {
-    const connection = this.connection;
-    this.connection = undefined;
-    this.dropSession();
-    await connection?.close().catch(() => undefined);
+    await this.hangUp();
+    this.endRetired();
   }
 
   private rawChannel(live: () => boolean): RawChannel {

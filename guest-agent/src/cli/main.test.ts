@@ -58,7 +58,11 @@ describe('the command offshoot-guest', () => {
     const calls = new LocalCalls({
       mailboxes,
       attached: new AttachedMailboxes(room, () => undefined),
-      acks: new DeliveryAcks(sender, channelAcks),
+      acks: new DeliveryAcks({
+        udp: sender,
+        vsock: { send: () => Promise.reject(new Error('not this way')) },
+        channel: channelAcks,
+      }),
       channelAcks,
       describe,
       look: () => {

@@ -103,7 +103,8 @@ describe('a rehearsal', () => {
 
   it('is done by the agent itself when it starts, with an answer that is heard', async () => {
     await using udp = await UdpAcks.open();
-    const acks = new DeliveryAcks(udp, { send: () => Promise.reject(new Error('not over the channel')) });
+    const unused = { send: () => Promise.reject(new Error('not this way')) };
+    const acks = new DeliveryAcks({ udp, vsock: unused, channel: unused });
     const heard: boolean[] = [];
     const own = openWith({
       send: async (...ack) => {

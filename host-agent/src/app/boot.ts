@@ -27,7 +27,7 @@ export async function bootInstance<Answer>(
   signal: AbortSignal,
 ): Promise<Answer> {
   const paths = context.paths.instance(instance.id);
-  using nic = context.network.attach(instance.network);
+  using nic = context.network.attach(instance.network, driver.tapKind);
   const { ipv4, prefixLength, gateway } = instance.network;
   operation.push('remove memory', () => context.files.dropCapture(instance.id));
   const vm = await driver.launch(
@@ -35,6 +35,7 @@ export async function bootInstance<Answer>(
       ...machineSpec(instance, paths, nic.backend),
       kernel: {
         vmlinuz: image.vmlinuz,
+        vmlinux: image.vmlinux,
         initrd: image.initrd,
         commandLine: `${image.kernelParameters} offshoot.ipv4=${ipv4}/${String(prefixLength)} offshoot.gateway=${gateway} offshoot.hostname=${instance.name} offshoot.machine_id=${machineIdOf(instance.id)}`,
       },
@@ -42,6 +43,7 @@ export async function bootInstance<Answer>(
     signal,
   );
   operation.push('end hypervisor', () => vm.kill());
+  nic.passTo(vm.process.pid);
   operation.reached('launch');
   const running = await context.running.openLink(vm, instance, paths, { beginAt: 0 }, signal);
   operation.push('close link', () => closeLink(running));

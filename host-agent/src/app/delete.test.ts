@@ -76,6 +76,7 @@ describe('what is deleted', () => {
       vm: { kill: () => Promise.resolve() } as Partial<Vm> as Vm,
       link: { close: () => Promise.resolve() } as Partial<GuestLink> as GuestLink,
       log: { [Symbol.dispose]: () => undefined } as unknown as WorkloadLog,
+      acks: undefined,
     };
   };
 

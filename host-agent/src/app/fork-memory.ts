@@ -43,10 +43,11 @@ export async function forkMemory(
   operation.reached('files');
   const clone = watch.lap();
 
-  using nic = context.network.attach(reserved.network);
+  using nic = context.network.attach(reserved.network, driver.tapKind);
   const spec = { ...machineSpec(reserved, paths, nic.backend), capture, stateFile: files.deviceState };
   const { vm, timings } = await driver.restore(spec, signal);
   operation.push('end hypervisor', () => vm.kill());
+  nic.passTo(vm.process.pid);
   operation.reached('launch');
   const running = await context.running.openLink(vm, reserved, paths, capture.workloadLogOffset, signal);
   operation.push('close link', () => closeLink(running));

@@ -57,10 +57,11 @@ export async function resumeParked(
   await handoffs?.prepare({ instance: parked, capture, files: paths }, signal);
 
   await using operation = Operation.begin(context, 'restore-instance', parked.id, signal);
-  using nic = context.network.attach(parked.network);
+  using nic = context.network.attach(parked.network, driver.tapKind);
   const spec = { ...machineSpec(parked, paths, nic.backend), capture, stateFile: join(paths.root, capture.stateFile) };
   const { vm } = await driver.restore(spec, signal);
   operation.push('end hypervisor', () => vm.kill());
+  nic.passTo(vm.process.pid);
   operation.reached('launch');
   const { workloadLogOffset } = capture;
   const logStart = handoffs === undefined ? workloadLogOffset : { beginAt: workloadLogOffset };

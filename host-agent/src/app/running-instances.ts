@@ -1,3 +1,4 @@
+import { HOST_ACK_PORT } from '@offshoot/shared/channel/vsock-ports.js';
 import { Unreachable, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import type { InstanceId } from '../domain/ids.js';
@@ -6,6 +7,7 @@ import type { InstancePaths } from '../paths.js';
 import type { AckListener } from '../ports/ack-listener.js';
 import type { Vm, VmExit } from '../ports/driver.js';
 import type { GuestLink, GuestLinkFactory } from '../ports/guest-link.js';
+import { AckSocket } from '../mailbox/ack-socket.js';
 import { WorkloadLog } from './workload-log.js';
 
 /** A VM the daemon holds: its VMM, the link to its agent, and the log the agent fills. */
@@ -13,6 +15,8 @@ export interface RunningInstance {
   readonly vm: Vm;
   readonly link: GuestLink;
   readonly log: WorkloadLog;
+  /** Where its acknowledgements over vsock arrive; undefined where its hypervisor has none. */
+  readonly acks: AckSocket | undefined;
 }
 
 /** The VMs that run, and what happens when one goes by itself. */
@@ -43,7 +47,13 @@ export class RunningInstances {
     const path = paths.workloadLog;
     const log =
       typeof logStart === 'number' ? WorkloadLog.goOn(path, logStart) : WorkloadLog.beginAt(path, logStart.beginAt);
+    let acks: AckSocket | undefined;
     try {
+      const ackPath = vm.hostPort(HOST_ACK_PORT);
+      acks =
+        ackPath === undefined
+          ? undefined
+          : await AckSocket.listen(ackPath, (line) => this.acks.hear(instance.id, line));
       const link = await this.links.open(
         {
           dial: (dialSignal) => vm.dialGuest(dialSignal),
@@ -59,8 +69,9 @@ export class RunningInstances {
         },
         signal,
       );
-      return { vm, link, log };
+      return { vm, link, log, acks };
     } catch (error) {
+      acks?.close();
       log[Symbol.dispose]();
       throw error;
     }
@@ -104,7 +115,8 @@ export class RunningInstances {
   }
 }
 
-export async function closeLink({ link, log }: RunningInstance): Promise<void> {
+export async function closeLink({ link, log, acks }: RunningInstance): Promise<void> {
+  acks?.close();
   await link.close();
   log[Symbol.dispose]();
 }

@@ -66,6 +66,18 @@ export const SETTINGS = {
     placeholder: 'NAME',
     help: 'kvm, tcg, or auto: kvm where it runs code',
   },
+  'firecracker.binary': {
+    schema: z.string().min(1, 'a program name or path'),
+    default: 'firecracker',
+    placeholder: 'PROGRAM',
+    help: 'Firecracker to run',
+  },
+  'cloud_hypervisor.binary': {
+    schema: z.string().min(1, 'a program name or path'),
+    default: 'cloud-hypervisor',
+    placeholder: 'PROGRAM',
+    help: 'Cloud Hypervisor to run',
+  },
   'storage.zfs_dataset': {
     schema: z
       .string()

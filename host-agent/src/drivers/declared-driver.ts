@@ -5,6 +5,7 @@ import type { DriverStatus, HypervisorDriver } from '../ports/driver.js';
 /** A driver that has a name and a place, and is not built: every call says so. */
 export class DeclaredDriver implements HypervisorDriver {
   readonly diskFormat = 'raw';
+  readonly tapKind = 'tap';
 
   constructor(
     readonly name: DriverName,
@@ -51,8 +52,6 @@ export class DeclaredDriver implements HypervisorDriver {
 
 /** Drivers with a name, a row in the table of capabilities, and nothing behind it yet. */
 export const DECLARED_DRIVERS: readonly HypervisorDriver[] = [
-  new DeclaredDriver('firecracker', 'images are not made for it yet'),
-  new DeclaredDriver('cloud-hypervisor', 'images are not made for it yet'),
   new DeclaredDriver('vz', 'it is not built yet, and Virtualization.framework is on macOS only'),
   new DeclaredDriver('libkrun', 'it is not built yet'),
 ];

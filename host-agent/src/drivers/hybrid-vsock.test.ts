@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { dialVsock } from './hybrid-vsock.js';
+import { connectVsock, requestPort } from './hybrid-vsock.js';
 import { ApiSocket } from './http-api/testing/api-socket.js';
 
 async function withVmm(
@@ -10,6 +10,12 @@ async function withVmm(
 ): Promise<void> {
   await using socket = await ApiSocket.open(onRequest);
   await test(socket.path, socket);
+}
+
+async function dialVsock(path: string, port: number, signal?: AbortSignal): Promise<Socket> {
+  const socket = await connectVsock(path, port, signal);
+  await requestPort(socket, port, signal);
+  return socket;
 }
 
 describe('dialling a port of the guest', () => {
@@ -56,7 +62,7 @@ describe('dialling a port of the guest', () => {
   });
 
   it('is refused when there is no VMM', async () => {
-    await expect(dialVsock('/nowhere/vsock.sock', 5005)).rejects.toMatchObject({ reason: 'CHANNEL_UNREACHABLE' });
+    await expect(dialVsock('/nowhere/vsock', 5005)).rejects.toMatchObject({ reason: 'CHANNEL_UNREACHABLE' });
   });
 
   it('can be given up while the guest does not answer', async () => {

@@ -6,31 +6,45 @@ const ACCEPTED = /^OK \d{1,10}$/;
 /** More than fits into such an answer. */
 const MAX_ANSWER_BYTES = 16;
 
+const unreachable = (port: number, why: string, cause?: unknown): Unreachable =>
+  new Unreachable(`port ${String(port)} of the guest cannot be reached: ${why}`, {
+    reason: 'CHANNEL_UNREACHABLE',
+    metadata: { port: String(port) },
+    cause,
+  });
+
 /**
- * Connects to a port in the guest through the Unix socket on which Firecracker and Cloud Hypervisor offer a guest's vsock:
- * `CONNECT <port>` is answered `OK <port of this side>` once the guest has accepted, and with a hang-up when nobody there
- * listens. (Firecracker's docs/vsock.md, "Host-Initiated Connections".)
- * @throws Unreachable `CHANNEL_UNREACHABLE`; the signal's reason, also when the guest never answers
+ * Connects to the Unix socket on which Firecracker and Cloud Hypervisor offer a guest's vsock; the guest hears nothing of that.
+ * @param port in the guest, for the error
+ * @throws Unreachable `CHANNEL_UNREACHABLE` when there is no VMM; the signal's reason
  */
-export async function dialVsock(path: string, port: number, signal?: AbortSignal): Promise<Socket> {
+export async function connectVsock(path: string, port: number, signal?: AbortSignal): Promise<Socket> {
   signal?.throwIfAborted();
   const socket = connect({ path });
-  const unreachable = (why: string, cause?: unknown): Unreachable =>
-    new Unreachable(`port ${String(port)} of the guest cannot be reached: ${why}`, {
-      reason: 'CHANNEL_UNREACHABLE',
-      metadata: { port: String(port) },
-      cause,
-    });
   try {
     await once(socket, 'connect', signal === undefined ? {} : { signal });
-    socket.write(`CONNECT ${String(port)}\n`);
-    const answer = await firstLine(socket, signal);
-    if (!ACCEPTED.test(answer)) throw unreachable(`the VMM answered ${JSON.stringify(answer)}`);
     return socket;
   } catch (error) {
     socket.destroy();
     signal?.throwIfAborted();
-    throw error instanceof Unreachable ? error : unreachable(messageOf(error), error);
+    throw unreachable(port, messageOf(error), error);
+  }
+}
+
+/**
+ * Asks the guest to accept the connection on a port: `CONNECT <port>` is answered `OK <port of this side>` once it has, and
+ * with a hang-up when nobody there listens. (Firecracker's docs/vsock.md, "Host-Initiated Connections".)
+ * @throws Unreachable `CHANNEL_UNREACHABLE`; the signal's reason, also when the guest never answers
+ */
+export async function requestPort(socket: Socket, port: number, signal?: AbortSignal): Promise<void> {
+  if (socket.destroyed) throw unreachable(port, 'the VMM hung up');
+  try {
+    socket.write(`CONNECT ${String(port)}\n`);
+    const answer = await firstLine(socket, signal);
+    if (!ACCEPTED.test(answer)) throw unreachable(port, `the VMM answered ${JSON.stringify(answer)}`);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error instanceof Unreachable ? error : unreachable(port, messageOf(error), error);
   }
 }
 

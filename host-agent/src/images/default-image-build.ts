@@ -10,6 +10,7 @@ import { KERNEL_PARAMETERS } from './kernel-parameters.js';
 import { unpackKernel } from './kernel-tree.js';
 import { layOutRoot } from './root-tree.js';
 import { runTool } from './tool.js';
+import { extractVmlinux } from './vmlinux-from-bzimage.js';
 import type { ImageInputs } from './image-inputs.js';
 import type { ImageRecord } from './image-record.js';
 import type { PackageSource } from './package-source.js';
@@ -70,6 +71,7 @@ export async function buildDefaultImage(
   await copyFile(kernel.vmlinuz, join(image, IMAGE_FILES.vmlinuz));
   // Ubuntu ships it as 0600.
   await chmod(join(image, IMAGE_FILES.vmlinuz), 0o644);
+  await extractVmlinux(kernel.vmlinuz, join(image, IMAGE_FILES.vmlinux), join(staging, 'vmlinux'), signal);
   await writeInitrd(
     { busybox, assets: join(assets, 'initrd'), kernel, modules },
     join(staging, 'initrd'),
@@ -102,6 +104,7 @@ export async function buildDefaultImage(
     bytes: {
       rootDisk: await sizeOf(disk),
       vmlinuz: await sizeOf(join(image, IMAGE_FILES.vmlinuz)),
+      vmlinux: await sizeOf(join(image, IMAGE_FILES.vmlinux)),
       initrd: await sizeOf(join(image, IMAGE_FILES.initrd)),
     },
     inputs: { ...inputs.description },

@@ -6,12 +6,13 @@ import { parseImageId } from '../domain/ids.js';
 import type { Image } from '../ports/image-store.js';
 
 /** Grows when the files of an image, or their meaning, change: images of other layouts are not looked at. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** Files of an image's folder. */
 export const IMAGE_FILES = {
   rootDisk: 'rootfs.ext4',
   vmlinuz: 'vmlinuz',
+  vmlinux: 'vmlinux',
   initrd: 'initrd',
   record: 'image.json',
 } as const;
@@ -24,7 +25,7 @@ const record = z.object({
   kernelParameters: z.string(),
   createdAt: z.iso.datetime(),
   /** Sizes in bytes: a file cut short is noticed without reading it. */
-  bytes: z.object({ rootDisk: z.number(), vmlinuz: z.number(), initrd: z.number() }),
+  bytes: z.object({ rootDisk: z.number(), vmlinuz: z.number(), vmlinux: z.number(), initrd: z.number() }),
   /** What it was made of, for people. */
   inputs: z.record(z.string(), z.string()),
 });
@@ -40,10 +41,11 @@ export async function readImage(folder: string, expectedId: string): Promise<Ima
     const paths = {
       rootDisk: join(folder, IMAGE_FILES.rootDisk),
       vmlinuz: join(folder, IMAGE_FILES.vmlinuz),
+      vmlinux: join(folder, IMAGE_FILES.vmlinux),
       initrd: join(folder, IMAGE_FILES.initrd),
     };
     let allocated = 0;
-    for (const part of ['rootDisk', 'vmlinuz', 'initrd'] as const) {
+    for (const part of ['rootDisk', 'vmlinuz', 'vmlinux', 'initrd'] as const) {
       const { size, blocks } = await stat(paths[part]);
       if (size !== bytes[part]) throw new Error(`${paths[part]} has ${size} bytes instead of ${bytes[part]}`);
       // st_blocks counts 512 bytes whatever the file system's block is (stat(2)).

@@ -11,6 +11,7 @@ import { findKernelPackages } from './kernel-packages.js';
 import { unpackKernel } from './kernel-tree.js';
 import { dependencyNames } from './package-source.js';
 import { runTool } from './tool.js';
+import { extractVmlinux } from './vmlinux-from-bzimage.js';
 import { walkTree } from './walk-tree.js';
 import type { Distribution } from './distribution.js';
 import type { PackageRecord, PackageSource } from './package-source.js';
@@ -165,6 +166,16 @@ describe.skipIf(!hasLists)(
           ],
         });
         await expectUsable(kernel);
+      },
+      TIMEOUT,
+    );
+
+    it(
+      'has an uncompressed kernel in it, with the release it is of',
+      async () => {
+        const target = join(folder, 'vmlinux');
+        await extractVmlinux(vmlinuz, target, join(folder, 'scratch'));
+        expect((await readFile(target)).includes(`Linux version ${release} `)).toBe(true);
       },
       TIMEOUT,
     );

@@ -7,6 +7,7 @@ import { execa } from 'execa';
 import pino from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AptPackageSource } from './apt-package-source.js';
+import { LAYOUT_VERSION } from './image-record.js';
 import { LocalImageStore } from './local-image-store.js';
 import type { ImportStep } from '../ports/image-store.js';
 import type { PackageSource } from './package-source.js';
@@ -47,10 +48,10 @@ const storeWith = (options: { packages?: PackageSource; cacheDirectory?: string;
 async function placeImage(id: string, createdAt: string): Promise<string> {
   const path = join(images, id);
   await mkdir(path, { recursive: true });
-  for (const name of ['rootfs.ext4', 'vmlinuz', 'initrd']) await writeFile(join(path, name), name);
-  const bytes = { rootDisk: 11, vmlinuz: 7, initrd: 6 };
+  for (const name of ['rootfs.ext4', 'vmlinuz', 'vmlinux', 'initrd']) await writeFile(join(path, name), name);
+  const bytes = { rootDisk: 11, vmlinuz: 7, vmlinux: 7, initrd: 6 };
   const record = {
-    layout: 1,
+    layout: LAYOUT_VERSION,
     id,
     name: 'default',
     kernelRelease: '6',
@@ -191,7 +192,8 @@ describe.skipIf(!hasLists)(
           Array.from({ length: steps[0]!.total }, (_, index) => index + 1),
         );
         expect(await leftovers()).toEqual([one.id]);
-        for (const path of [one.rootDisk, one.vmlinuz, one.initrd]) expect((await stat(path)).size).toBeGreaterThan(0);
+        for (const path of [one.rootDisk, one.vmlinuz, one.vmlinux, one.initrd])
+          expect((await stat(path)).size).toBeGreaterThan(0);
         expect(one.diskBytes).toBe((await stat(one.rootDisk)).size);
         expect(one.diskAllocatedBytes).toBeLessThan(one.diskBytes / 2);
 

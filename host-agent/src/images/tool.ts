@@ -11,6 +11,7 @@ export const PACKAGE_OF_TOOL = {
   'dpkg-deb': 'dpkg',
   e2fsck: 'e2fsprogs',
   ldd: 'libc-bin',
+  lz4: 'lz4',
   'mkfs.ext4': 'e2fsprogs',
   modprobe: 'kmod',
   strip: 'binutils',

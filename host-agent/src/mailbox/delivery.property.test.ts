@@ -17,7 +17,7 @@ import { BufferMemory, framePage, type TestFrame } from './test-memory.js';
 const PAGE = 4096;
 const PAGES = 16;
 const NAMES = ['one', 'two', 'three', 'four'];
-const ACK = { address: '10.0.2.2', port: 40_000 };
+const ACK = { transport: 'udp', address: '10.0.2.2', port: 40_000 } as const;
 
 /** Frames of a mailbox each, one to three, at addresses in no order; some pages of the memory are nobody's. */
 function someFrames(noise: Noise): TestFrame[] {
@@ -107,7 +107,7 @@ function isDelivered(memory: BufferMemory, plans: readonly PlannedDelivery[], de
           contentType,
           payload: undefined,
           totalLength: payload.length,
-          ack: { transport: 'udp', ...ACK, nonce },
+          ack: { ...ACK, nonce },
         },
       );
   });

@@ -9,7 +9,7 @@ import { MailboxLookup } from './mailbox-lookup.js';
 import { BufferMemory, framePage, type TestFrame } from './test-memory.js';
 
 const RAM = 2 ** 20;
-const ACK = { address: '10.0.2.2', port: 40_000 };
+const ACK = { transport: 'udp', address: '10.0.2.2', port: 40_000 } as const;
 
 /** Plans for the capture's memory, in which `frames` stood. */
 function plan(frames: readonly TestFrame[], ...requests: Partial<DeliveryRequest>[]): PlannedDelivery[] {
@@ -43,7 +43,7 @@ describe('delivery into a paused fork', () => {
       contentType: 'json',
       payload: planned!.payload,
       totalLength: planned!.payload.length,
-      ack: { transport: 'udp', ...ACK, nonce: delivered!.nonce },
+      ack: { ...ACK, nonce: delivered!.nonce },
     });
   });
 

@@ -14,11 +14,10 @@ import { awaitAll } from './await-all.js';
 import type { PlannedDelivery } from './delivery-plan.js';
 import { locatedFrame } from './located-frame.js';
 
-/** Where the guest sends its ack, as it sees the host; `0.0.0.0` = its default gateway. */
-export interface AckEndpoint {
-  readonly address: string;
-  readonly port: number;
-}
+/** Where the guest sends its ack: by datagram to the host as it sees it (`0.0.0.0` = its default gateway), or over vsock. */
+export type AckEndpoint =
+  | { readonly transport: 'udp'; readonly address: string; readonly port: number }
+  | { readonly transport: 'vsock'; readonly port: number };
 
 export interface DeliveryOrder {
   readonly planned: PlannedDelivery;
@@ -85,7 +84,7 @@ async function prepare(memory: GuestMemory, { planned, ack }: DeliveryOrder): Pr
   const route: AckRoute =
     ack === undefined
       ? { transport: 'none', port: 0, address: '0.0.0.0', nonce }
-      : { transport: 'udp', port: ack.port, address: ack.address, nonce };
+      : { address: '0.0.0.0', ...ack, nonce };
   const patchAt = (gpa: number, { offset, bytes }: { offset: number; bytes: Buffer }): Patch => ({
     mailbox: mailbox.name,
     gpa: gpa + offset,

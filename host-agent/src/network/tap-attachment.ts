@@ -1,4 +1,6 @@
 import { closeSync } from 'node:fs';
+import { errnoOf } from '@offshoot/shared/errors.js';
+import { keepTap, leaveTapTo, openTap } from '../os/tun.js';
 import type { NicBackend } from '../ports/driver.js';
 import type { NicAttachment } from '../ports/network.js';
 
@@ -7,11 +9,12 @@ export class TapAttachment implements NicAttachment {
   readonly backend: NicBackend;
   private open = true;
 
-  constructor(
-    private readonly descriptor: number,
-    name: string,
-  ) {
-    this.backend = { kind: 'tap', descriptor, name };
+  constructor(private readonly descriptor: number) {
+    this.backend = { kind: 'tap', descriptor };
+  }
+
+  passTo(): void {
+    // It was handed its descriptor.
   }
 
   close(): void {
@@ -21,5 +24,48 @@ export class TapAttachment implements NicAttachment {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/**
+ * A TAP for a VMM that opens it by its name, which two cannot at a time: the device stays by itself from here until that has,
+ * and then goes with it as any other.
+ */
+export class NamedTapAttachment implements NicAttachment {
+  readonly backend: NicBackend;
+  private kept = true;
+
+  /** @param descriptor of the TAP; closed here */
+  constructor(
+    descriptor: number,
+    private readonly name: string,
+  ) {
+    keepTap(descriptor);
+    closeSync(descriptor);
+    this.backend = { kind: 'named-tap', name };
+  }
+
+  passTo(pid: number): void {
+    leaveTapTo(pid, this.name);
+    this.kept = false;
+  }
+
+  close(): void {
+    if (!this.kept) return;
+    this.kept = false;
+    removeKeptTap(this.name);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Removes a TAP that was left to stay, unless a process has it open. */
+export function removeKeptTap(name: string): void {
+  try {
+    closeSync(openTap(name));
+  } catch (error) {
+    if (errnoOf(error) !== 'EBUSY') throw error;
   }
 }

@@ -90,6 +90,19 @@ describe.skipIf(missing !== undefined)(
       expect(released).toHaveLength(1);
     });
 
+    it('lets a TAP that a VMM opens by its name stay for that, and go with the VMM', async () => {
+      const { kept, closed, early, busy, held, released, backend } = await lab.run('openedByName');
+      expect(backend).toEqual({ kind: 'named-tap', name: expect.stringMatching(/^oft-/) as string });
+      expect([kept, closed, held, released].map((ports) => ports.length)).toEqual([2, 1, 2, 1]);
+      expect(early).toMatchObject({ kind: 'Unreachable', reason: 'TAP_NOT_OPEN' });
+      expect(busy).toMatchObject({ kind: 'Conflict', reason: 'TAP_BUSY' });
+    });
+
+    it('removes such a TAP that a killed daemon left', async () => {
+      const { left, after } = await lab.run('leftByName');
+      expect([left.length, after.length]).toEqual([2, 1]);
+    });
+
     it('refuses an identity that is not of its own pool', async () => {
       for (const error of await lab.run('foreignIdentity'))
         expect(error).toMatchObject({ kind: 'InvalidState', reason: 'NETWORK_IDENTITY_FOREIGN' });

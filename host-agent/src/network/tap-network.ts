@@ -3,13 +3,14 @@ import { Capacity, Conflict, InvalidState, Unreachable, errnoOf, messageOf } fro
 import type { NetworkIdentity } from '../domain/network-identity.js';
 import { deviceIndex, plugIntoBridge } from '../os/netdevice.js';
 import { openTap } from '../os/tun.js';
+import type { TapKind } from '../ports/driver.js';
 import type { NicAttachment, Network, NetworkStatus } from '../ports/network.js';
 import type { DeviceNames } from './device-names.js';
 import { replaceOpenPorts, type OpenPort } from './guest-filter.js';
 import { removeHostBridge, type HostBridge } from './host-bridge.js';
 import type { IdentityPool } from './identity-pool.js';
 import { loadRuleset } from './nft.js';
-import { TapAttachment } from './tap-attachment.js';
+import { NamedTapAttachment, TapAttachment } from './tap-attachment.js';
 
 const IDENTITY_KEYS = ['mac', 'ipv4', 'prefixLength', 'gateway', 'tap'] as const;
 
@@ -47,12 +48,12 @@ export class TapNetwork implements Network {
    * @throws Conflict while the VMM that had the slot before still holds the TAP; InvalidState for an identity of another
    * subnet or state directory; Capacity when the bridge has no port left; Unreachable when the bridge is gone
    */
-  attach(identity: NetworkIdentity): NicAttachment {
+  attach(identity: NetworkIdentity, kind: TapKind): NicAttachment {
     const { tap } = this.ownIdentity(identity);
     const descriptor = this.openTap(tap);
     try {
       plugIntoBridge(this.host.routes, deviceIndex(this.host.routes, tap), this.host.index, identity);
-      return new TapAttachment(descriptor, tap);
+      return kind === 'tap' ? new TapAttachment(descriptor) : new NamedTapAttachment(descriptor, tap);
     } catch (error) {
       closeSync(descriptor);
       if (errnoOf(error) === 'EXFULL')

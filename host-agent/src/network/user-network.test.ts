@@ -28,7 +28,7 @@ describe('The network in user mode', () => {
     const identity = network.identityOf(0);
     expect(identity).toMatchObject({ ipv4: '192.168.7.5', gateway: '192.168.7.1', prefixLength: 24 });
     expect(identity).not.toHaveProperty('tap');
-    using nic = network.attach(identity);
+    using nic = network.attach(identity, 'tap');
     expect(nic.backend).toEqual({ kind: 'user', subnet: '192.168.7.0/24', gateway: '192.168.7.1' });
     nic.close();
   });

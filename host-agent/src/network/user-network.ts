@@ -34,6 +34,7 @@ export class UserNetwork implements Network {
     const nothingToClose = (): void => undefined;
     return {
       backend: { kind: 'user', subnet: this.status.subnet, gateway: this.status.gateway },
+      passTo: nothingToClose,
       close: nothingToClose,
       [Symbol.dispose]: nothingToClose,
     };

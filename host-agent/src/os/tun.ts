@@ -1,9 +1,13 @@
-import { closeSync, constants, openSync } from 'node:fs';
-import { ioctl, ioctlValue } from './libc.js';
+import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { Unreachable } from '@offshoot/shared/errors.js';
+import { ioctl, ioctlValue, takeDescriptor } from './libc.js';
 
 /** linux/if_tun.h, x86 and arm encoding of the requests. */
 const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
+const TUNGETIFF = 0x800454d2;
+const TUN_DEVICE = '/dev/net/tun';
 const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
@@ -22,7 +26,7 @@ export const MAX_DEVICE_NAME = 15;
  * @throws system errors: ENOENT no tun driver, EACCES or EPERM no rights, EBUSY the name is held by another process
  */
 export function openTap(name: string): number {
-  const fd = openSync('/dev/net/tun', constants.O_RDWR);
+  const fd = openSync(TUN_DEVICE, constants.O_RDWR);
   try {
     const request = Buffer.alloc(IFREQ_BYTES);
     request.write(name, 0, MAX_DEVICE_NAME, 'latin1');
@@ -33,5 +37,44 @@ export function openTap(name: string): number {
   } catch (error) {
     closeSync(fd);
     throw error;
+  }
+}
+
+/** Lets a TAP stay when nobody has it open any more. @param fd as of {@link openTap} */
+export const keepTap = (fd: number): void => {
+  ioctlValue(fd, TUNSETPERSIST, 1);
+};
+
+/**
+ * Lets a TAP that stays go with the process that has opened it by its name. Needs ptrace rights over the process.
+ * @throws Unreachable `TAP_NOT_OPEN` when the process has not opened it; system errors
+ */
+export function leaveTapTo(pid: number, name: string): void {
+  const folder = `/proc/${String(pid)}/fd`;
+  for (const fd of readdirSync(folder)) {
+    if (linkOf(join(folder, fd)) !== TUN_DEVICE) continue;
+    const taken = takeDescriptor(pid, Number(fd));
+    try {
+      const request = Buffer.alloc(IFREQ_BYTES);
+      ioctl(taken, TUNGETIFF, request);
+      if (request.toString('latin1', 0, request.indexOf(0)) !== name) continue;
+      ioctlValue(taken, TUNSETPERSIST, 0);
+      return;
+    } finally {
+      closeSync(taken);
+    }
+  }
+  throw new Unreachable(`process ${String(pid)} has not opened ${name}`, {
+    reason: 'TAP_NOT_OPEN',
+    metadata: { tap: name },
+  });
+}
+
+/** Undefined when it was closed meanwhile. */
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }

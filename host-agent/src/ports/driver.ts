@@ -19,10 +19,14 @@ export interface DriverStatus {
   readonly capabilityReason?: string;
 }
 
+/** A TAP that is open already, or one to be opened by its name. */
+export type TapKind = 'tap' | 'named-tap';
+
 /** The host's end of an instance's network card. */
 export type NicBackend =
-  /** `name` is the device that the descriptor is open on: some hypervisors open it themselves. */
-  | { readonly kind: 'tap'; readonly descriptor: number; readonly name: string }
+  | { readonly kind: 'tap'; readonly descriptor: number }
+  /** A TAP that nobody has open, for hypervisors that open it themselves. */
+  | { readonly kind: 'named-tap'; readonly name: string }
   /** No card at all. */
   | { readonly kind: 'none' }
   | { readonly kind: 'user'; readonly subnet: string; readonly gateway: string };
@@ -44,7 +48,15 @@ export interface MachineSpec {
 }
 
 export interface LaunchSpec extends MachineSpec {
-  readonly kernel: { readonly vmlinuz: string; readonly initrd?: string; readonly commandLine: string };
+  readonly kernel: {
+    /** Compressed, as distributions ship it (bzImage). */
+    readonly vmlinuz: string;
+    /** The same kernel as an ELF file. */
+    readonly vmlinux: string;
+    readonly initrd?: string;
+    /** The driver adds what belongs to its machine. */
+    readonly commandLine: string;
+  };
 }
 
 export interface RestoreSpec extends MachineSpec {
@@ -163,6 +175,11 @@ export interface Vm {
   openMemory(): Promise<GuestMemory>;
   /** Connects to the byte channel of the guest agent. One connection at a time. */
   dialGuest(signal?: AbortSignal): Promise<Duplex>;
+  /**
+   * Where the guest's connections to a vsock port of the host arrive, if anybody listens there: absolute path of a Unix socket.
+   * Undefined where the hypervisor has no vsock.
+   */
+  hostPort(port: number): string | undefined;
   /** Ends the VMM and waits until it is gone. */
   kill(): Promise<void>;
   /** Closes the daemon's connections and leaves the VM running. */
@@ -173,6 +190,8 @@ export interface HypervisorDriver {
   readonly name: DriverName;
   /** What new instances' disks are to be for it. */
   readonly diskFormat: DiskFormat;
+  /** How it takes a network card on the host's network. */
+  readonly tapKind: TapKind;
   /** Looks once at what is there; later calls return the same. Never throws for a missing hypervisor. */
   probe(signal?: AbortSignal): Promise<DriverStatus>;
   /** Starts a VM from its kernel, running. @throws Unreachable with the end of the VMM's stderr when it dies at start */

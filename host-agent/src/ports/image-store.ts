@@ -7,7 +7,10 @@ export interface Image {
   readonly kernelRelease: string;
   /** Raw ext4. */
   readonly rootDisk: string;
+  /** The kernel as packages have it (bzImage). */
   readonly vmlinuz: string;
+  /** The same kernel unpacked (ELF), for VMMs that take no other. */
+  readonly vmlinux: string;
   readonly initrd: string;
   /** Kernel parameters the image needs; the driver adds its own. */
   readonly kernelParameters: string;

@@ -1,5 +1,5 @@
 import type { NetworkIdentity, NetworkMode } from '../domain/network-identity.js';
-import type { NicBackend } from './driver.js';
+import type { NicBackend, TapKind } from './driver.js';
 
 /** Facts for GetHost. */
 export interface NetworkStatus {
@@ -19,9 +19,11 @@ export interface NetworkStatus {
   readonly sourceAddressIsGuest: boolean;
 }
 
-/** One instance's plug. Closing it releases the daemon's descriptor; the device goes when the VMM does. */
+/** One instance's plug. Closing it lets go of the daemon's part; the device goes when the VMM does. */
 export interface NicAttachment extends Disposable {
   readonly backend: NicBackend;
+  /** The VMM has the device now, and takes it along when it ends. */
+  passTo(pid: number): void;
   close(): void;
 }
 
@@ -30,8 +32,11 @@ export interface Network {
   readonly status: NetworkStatus;
   /** The identity that belongs to a slot: pure, so that the same slot always has the same. */
   identityOf(slot: number): NetworkIdentity;
-  /** Opens the host's end for an instance. Spawns nothing. */
-  attach(identity: NetworkIdentity): NicAttachment;
+  /**
+   * Opens the host's end for an instance. Spawns nothing.
+   * @param kind what the hypervisor takes where the network is made of TAPs
+   */
+  attach(identity: NetworkIdentity, kind: TapKind): NicAttachment;
   /** Lets guests reach the ack socket: UDP on this port of the gateway. Takes the place of the port opened before. */
   openAckPort(port: number): Promise<void>;
   /** Undoes the set-up unless instances still use it. */

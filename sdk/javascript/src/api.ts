@@ -52,8 +52,7 @@ export interface Mailbox {
   /**
    * Tells the host how it went (`applied` when left out), until it has confirmed that; then true. A detail that is too long
    * is cut. False where the delivery asks for no answer, or for one through an agent that is not there.
-   * @throws MailboxError `ACK_UNCONFIRMED`, `MAILBOX_EMPTY` without a delivery, `INVALID_FIELD` for another stage,
-   *   `ACK_TRANSPORT` for a way this library has not
+   * @throws MailboxError `ACK_UNCONFIRMED`, `MAILBOX_EMPTY` without a delivery, `INVALID_FIELD` for another stage
    */
   ack(stage?: AckStage, detail?: string, options?: AckOptions): Promise<boolean>;
 

@@ -116,12 +116,11 @@ export class OwnMailbox implements Mailbox {
       case 'none':
         return false;
       case 'channel':
+      case 'vsock': // which Node cannot speak
         return (await this.agent?.sendAck(line, timeoutMs)) ?? false;
       case 'udp':
         if (await sendUntilConfirmed(line, ack, timeoutMs)) return true;
         throw new MailboxError('ACK_UNCONFIRMED', `the host did not confirm in ${String(timeoutMs)} ms`);
-      case 'vsock':
-        throw new MailboxError('ACK_TRANSPORT', 'the delivery asks for an acknowledgement by vsock');
     }
   }
 

@@ -6,6 +6,7 @@ import type { PendingAck } from '../../ports/ack-listener.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { MailboxAckView, MailboxDeliveryCommand } from '../commands.js';
 import type { Context } from '../context.js';
+import { ackPathOf } from './ack-route.js';
 import { awaitAck } from './awaited-ack.js';
 import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
 
@@ -38,15 +39,13 @@ export class MailboxHandoff implements ResumeHandoff {
   }
 
   async apply(memory: GuestMemory, fork: Instance): Promise<void> {
-    const { acks, network } = this.context;
-    const { ipv4, gateway } = fork.network;
-    const ack = { address: gateway, port: acks.port };
+    const { acks } = this.context;
+    const { ack, from } = ackPathOf(this.context, fork);
     // Also where nobody waits the guest is told where to ack: it does not have to know who listens.
     const delivered = await deliver(
       memory,
       this.planned.map((planned) => ({ planned, ack })),
     );
-    const from = { instance: fork.id, ...(network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {}) };
     this.awaited = this.commands.flatMap((command, i) => {
       const expected = delivered[i];
       return expected === undefined ? [] : [{ command, pending: acks.expect({ ...expected, ...from }) }];

@@ -6,6 +6,7 @@ import type { PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { PendingAck } from '../../ports/ack-listener.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { Context } from '../context.js';
+import { ackPathOf } from './ack-route.js';
 import { awaitAck } from './awaited-ack.js';
 import { forkIdentity, networkPayload } from './fork-identity.js';
 import type { IdentityPlan } from './identity-plan.js';
@@ -39,15 +40,10 @@ export class NetworkHandoff implements ResumeHandoff {
   async apply(memory: GuestMemory, fork: Instance): Promise<void> {
     this.fork = fork;
     if (this.planned === undefined) return;
-    const { ipv4, gateway } = fork.network;
-    const payload = networkPayload(fork);
-    const { acks, network } = this.context;
-    const [delivered] = await deliver(memory, [
-      { planned: { ...this.planned, payload }, ack: { address: gateway, port: acks.port } },
-    ]);
+    const { ack, from } = ackPathOf(this.context, fork);
+    const [delivered] = await deliver(memory, [{ planned: { ...this.planned, payload: networkPayload(fork) }, ack }]);
     if (delivered === undefined) return;
-    const from = { instance: fork.id, ...(network.status.sourceAddressIsGuest ? { fromAddress: ipv4 } : {}) };
-    this.pending = acks.expect({ ...delivered, ...from });
+    this.pending = this.context.acks.expect({ ...delivered, ...from });
   }
 
   async afterResume({ link, resumedAt }: ResumedFork, signal: AbortSignal): Promise<void> {

@@ -1,12 +1,12 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput, Unsupported } from '@offshoot/shared/errors.js';
-import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
-import type { CaptureOptions, CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
+import type { CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
 import { sha256Of, type MachineIdentity } from '../capture-check.js';
 import { allEnded, atRest, goOnAfter } from '../capture-parts.js';
+import type { Going } from '../http-api/http-vm.js';
 import type { CloudHypervisorApi } from './cloud-hypervisor-api.js';
 import { cloudHypervisorRegions } from './memory-layout.js';
 import { stateWithoutMemory } from './snapshot-config.js';
@@ -26,8 +26,6 @@ export interface CaptureSource {
   readonly unsupported: string;
 }
 
-type Options = (CaptureOptions<CaptureStep> & { readonly goOn: false }) | (CaptureOptions & { readonly goOn: true });
-
 /**
  * Pauses a VM and writes its device state, and its memory unless that is in a file of its own which it will not write any more;
  * see the driver port.
@@ -40,7 +38,7 @@ type Options = (CaptureOptions<CaptureStep> & { readonly goOn: false }) | (Captu
 export async function captureVm(
   source: CaptureSource,
   target: CaptureTarget,
-  options: Options,
+  options: Going,
   signal?: AbortSignal,
 ): Promise<CaptureResult> {
   const { api, spec, privateMemory } = source;

@@ -50,7 +50,7 @@ describe('the driver for Cloud Hypervisor', () => {
       memoryFile: join(directory, 'memory'),
       disk: { path: join(directory, 'disk.raw'), format: 'raw' },
       nic: { mac: '', backend: { kind: 'none' } },
-      kernel: { vmlinuz: binary, commandLine: '-a "b", c' },
+      kernel: { vmlinuz: '/none', vmlinux: binary, commandLine: '-a "b", c' },
     };
     await mkdir(spec.runDirectory, { recursive: true });
     await mkdir(spec.logDirectory);
@@ -102,7 +102,7 @@ describe('the driver for Cloud Hypervisor', () => {
   it('boots, captures and loads, with every file in the folder of its own instance', async () => {
     const spec = await newSpec();
     const vm = keep(await driver().launch(spec));
-    expect(await readdir(spec.runDirectory)).toEqual(['api.sock', 'events', 'serial.sock', 'vsock.sock']);
+    expect(await readdir(spec.runDirectory)).toEqual(['api.sock', 'events', 'serial.sock', 'vsock']);
     const captured = await vm.capture(target(spec));
     expect(await vm.state()).toBe('paused');
     expect(captured).toMatchObject({
@@ -118,7 +118,7 @@ describe('the driver for Cloud Hypervisor', () => {
     keep(fork);
     expect(timings.loadMs).toBeGreaterThan(0);
     expect(await fork.state()).toBe('paused');
-    expect(await readdir(forkSpec.runDirectory)).toEqual(['api.sock', 'events', 'serial.sock', 'vsock.sock']);
+    expect(await readdir(forkSpec.runDirectory)).toEqual(['api.sock', 'events', 'serial.sock', 'vsock']);
     await fork.resume();
     await fork.resume();
     expect(await fork.state()).toBe('running');

@@ -22,6 +22,7 @@ import { withTimeLimit } from '../time-limit.js';
 import { driverUnavailable, unavailable } from '../unavailable.js';
 import { diedAtStart } from '../vmm-child.js';
 import { vmmLog } from '../vmm-log.js';
+import { VsockChannel } from '../vsock-channel.js';
 import { CloudHypervisorApi } from './cloud-hypervisor-api.js';
 import { startCloudHypervisor, withKernel, type CloudHypervisorProcess } from './cloud-hypervisor-process.js';
 import { CloudHypervisorVm } from './cloud-hypervisor-vm.js';
@@ -71,7 +72,9 @@ const WITHOUT_CAPTURES: Partial<DriverCapabilities> = {
 /** Cloud Hypervisor, on KVM: RAM in one file, its own snapshots of everything else, clones by private mappings of that file. */
 export class CloudHypervisorDriver implements HypervisorDriver {
   readonly name = 'cloud-hypervisor';
-  readonly diskFormat = 'qcow2';
+  /** It keeps tables of a qcow2 disk in its own memory, which a copy made in a pause would lack. */
+  readonly diskFormat = 'raw';
+  readonly tapKind = 'tap';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: CloudHypervisorDriverOptions) {}
@@ -86,7 +89,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
     const memory = await createMemoryFile(spec.memoryFile, spec.memoryBytes);
     try {
       const vmm = await withTimeLimit(START_LIMIT, signal, (limited) =>
-        withKernel(spec, spec.kernel.vmlinuz, () =>
+        withKernel(spec, spec.kernel.vmlinux, () =>
           startCloudHypervisor(
             {
               binary: usable.binary,
@@ -162,6 +165,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
     try {
       // From itself: it may be older than the Cloud Hypervisor now installed.
       const machine = await machineOf(await api.version(signal));
+      const isRunning = await api.isRunning(signal);
       const memory = await identifyFile(spec.memoryFile);
       const logStart = (await stat(vmmLog(spec))).size;
       // What a daemon left that ended in the middle of a start or a capture.
@@ -181,6 +185,7 @@ export class CloudHypervisorDriver implements HypervisorDriver {
         machine,
         memory,
         captureUnsupported: usable?.captureUnsupported ?? '',
+        channel: new VsockChannel(files.vsock, { isHeld: !isRunning }),
         release: () => {
           signs.events.close();
           signs.console.close();
@@ -211,7 +216,19 @@ export class CloudHypervisorDriver implements HypervisorDriver {
       events.close();
       console.close();
     };
-    return new CloudHypervisorVm({ process, exited, api, spec, machine, memory, captureUnsupported, release });
+    // One restored stands until it is resumed.
+    const channel = new VsockChannel(filesOf(spec).vsock, { isHeld: privateMemory });
+    return new CloudHypervisorVm({
+      process,
+      exited,
+      api,
+      spec,
+      machine,
+      memory,
+      captureUnsupported,
+      channel,
+      release,
+    });
   }
 
   private async usable(signal?: AbortSignal): Promise<Usable> {

@@ -104,12 +104,12 @@ export async function endCloudHypervisor(
  */
 export async function withKernel<T>(
   spec: Pick<MachineSpec, 'runDirectory'>,
-  vmlinuz: string,
+  vmlinux: string,
   boot: () => Promise<T>,
 ): Promise<T> {
   const { kernel } = filesOf(spec);
   rmSync(kernel, { force: true });
-  await symlink(vmlinuz, kernel);
+  await symlink(vmlinux, kernel);
   try {
     return await boot();
   } finally {

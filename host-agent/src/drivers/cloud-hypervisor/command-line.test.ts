@@ -10,8 +10,8 @@ const spec: LaunchSpec = {
   memoryBytes: 512 * 1024 * 1024,
   memoryFile: '/state, a/i1/memory',
   disk: { path: '/state, a/i1/disk.raw', format: 'raw' },
-  nic: { mac: '52:54:00:12:34:56', backend: { kind: 'tap', descriptor: 9, name: 'tap0' } },
-  kernel: { vmlinuz: '/images/vmlinuz', initrd: '/images, b/initrd', commandLine: '--a,b "c"' },
+  nic: { mac: '52:54:00:12:34:56', backend: { kind: 'tap', descriptor: 9 } },
+  kernel: { vmlinuz: '/bzimage', vmlinux: '/images/vmlinuz', initrd: '/images, b/initrd', commandLine: '--a,b "c"' },
 };
 
 describe("Cloud Hypervisor's command line", () => {
@@ -22,7 +22,7 @@ describe("Cloud Hypervisor's command line", () => {
       ...['--memory-zone', 'id=ram,size=512M,file=memory,shared=on'],
       ...['--disk', 'id=disk,path=disk.raw,image_type=raw'],
       ...['--net', 'id=net,fd=[5],mac=52:54:00:12:34:56'],
-      ...['--vsock', 'id=vsock,cid=3,socket=run/vsock.sock'],
+      ...['--vsock', 'id=vsock,cid=3,socket=run/vsock'],
       ...['--serial', 'socket=run/serial.sock', '--console', 'off', '--pvpanic'],
       ...['--kernel', 'run/kernel', '--initramfs=/images, b/initrd', '--cmdline=--a,b "c"'],
     ]);

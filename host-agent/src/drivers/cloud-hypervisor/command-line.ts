@@ -34,10 +34,11 @@ export function seenFrom({ directory }: Pick<MachineSpec, 'directory'>, path: st
 /** Checks what can be known of a machine before its VMM is started. */
 export function assertFits({ nic, memoryBytes }: MachineSpec): void {
   if (nic.backend.kind === 'user')
-    throw new Unsupported('Cloud Hypervisor has no network stack of its own: it lacks the capability userNetwork', {
-      reason: 'CAPABILITY_MISSING',
-      metadata: { driver: 'cloud-hypervisor', capability: 'userNetwork' },
-    });
+    throw new Unsupported(
+      'Cloud Hypervisor has no network stack of its own: it lacks the capability userNetwork; the daemon needs network.mode tap',
+      { reason: 'CAPABILITY_MISSING', metadata: { driver: 'cloud-hypervisor', capability: 'userNetwork' } },
+    );
+  if (nic.backend.kind === 'named-tap') throw new TypeError('Cloud Hypervisor is handed its TAP open');
   if (memoryBytes % MIB !== 0)
     throw InvalidInput.field('memory', `must be a whole number of MiB, got ${String(memoryBytes)} bytes`);
 }

@@ -14,17 +14,17 @@ const spec: MachineSpec = {
   memoryBytes: 128 * MIB,
   memoryFile: '/state/i1/memory',
   disk: { path: '/state/i2/disk.raw', format: 'raw' },
-  nic: { mac: '52:54:00:00:00:02', backend: { kind: 'tap', descriptor: 9, name: 'tap2' } },
+  nic: { mac: '52:54:00:00:00:02', backend: { kind: 'tap', descriptor: 9 } },
 };
 
 /** As 54.0 writes it, shortened. */
 const captured = {
   cpus: { boot_vcpus: 1, max_vcpus: 1 },
   memory: { size: 0, zones: [{ id: 'ram', size: 128 * MIB, file: 'memory', shared: true, mergeable: false }] },
-  payload: { kernel: 'run/kernel', cmdline: 'disk=/state/i1/disk.raw run/vsock.sock' },
+  payload: { kernel: 'run/kernel', cmdline: 'disk=/state/i1/disk.raw run/vsock' },
   disks: [{ id: 'disk', path: 'disk.raw', image_type: 'Raw', readonly: false }],
   net: [{ id: 'net', mac: '52:54:00:00:00:01', host_mac: '52:54:00:00:00:ff', fds: [5], tap: null }],
-  vsock: { id: 'vsock', cid: 3, socket: 'run/vsock.sock' },
+  vsock: { id: 'vsock', cid: 3, socket: 'run/vsock' },
   serial: { mode: 'Socket', socket: 'run/serial.sock' },
   pvpanic: true,
 };

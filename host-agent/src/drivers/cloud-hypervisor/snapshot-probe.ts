@@ -52,7 +52,7 @@ async function run(
   try {
     const spec = await layOut(directory);
     return await withTimeLimit(PROBE_LIMIT, signal, async (limited) => {
-      const vmm = await withKernel(spec, spec.kernel.vmlinuz, () =>
+      const vmm = await withKernel(spec, spec.kernel.vmlinux, () =>
         startCloudHypervisor(
           { binary, spec, arguments: (inherited) => launchArguments(spec, inherited), ready: 'vm booted' },
           limited,
@@ -86,6 +86,7 @@ async function tryCapture({ api }: CloudHypervisorProcess, spec: LaunchSpec, sig
 }
 
 async function layOut(directory: string): Promise<LaunchSpec> {
+  const elf = join(directory, 'probe.elf');
   const spec: LaunchSpec = {
     directory,
     runDirectory: join(directory, 'run'),
@@ -95,10 +96,10 @@ async function layOut(directory: string): Promise<LaunchSpec> {
     memoryFile: join(directory, 'memory'),
     disk: { path: join(directory, 'disk.raw'), format: 'raw' },
     nic: { mac: '', backend: { kind: 'none' } },
-    kernel: { vmlinuz: join(directory, 'probe.elf'), commandLine: '' },
+    kernel: { vmlinuz: elf, vmlinux: elf, commandLine: '' },
   };
   for (const folder of [spec.runDirectory, spec.logDirectory]) await mkdir(folder);
-  await writeFile(spec.kernel.vmlinuz, idleGuest());
+  await writeFile(elf, idleGuest());
   for (const [file, bytes] of [
     [spec.memoryFile, spec.memoryBytes],
     [spec.disk.path, MIB],

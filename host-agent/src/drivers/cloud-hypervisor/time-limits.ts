@@ -16,11 +16,3 @@ export const CALL_LIMIT_MS = 35_000;
 
 /** Device state is some tens of kilobytes, and memory is never among it. */
 export const CAPTURE_LIMIT_MS = 60_000;
-
-/** A guest whose kernel does not answer a connection will not; one that listens accepts in milliseconds. */
-export const DIAL_LIMIT: TimeLimit = {
-  limitMs: 10_000,
-  reason: 'CHANNEL_TIMEOUT',
-  who: 'The guest',
-  what: 'accept a connection on its channel',
-};

@@ -26,7 +26,7 @@ export function filesOf({ runDirectory }: RunDirectory): VmmFiles {
     api: file('api.sock'),
     events: file('events'),
     serial: file('serial.sock'),
-    vsock: file('vsock.sock'),
+    vsock: file('vsock'),
     kernel: file('kernel'),
     snapshot: file('snapshot'),
   };

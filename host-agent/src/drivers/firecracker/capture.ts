@@ -1,13 +1,13 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput } from '@offshoot/shared/errors.js';
-import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
 import { swappedBytes } from '../../os/swapped-memory.js';
-import type { CaptureOptions, CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
+import type { CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
 import { sha256Of, type MachineIdentity } from '../capture-check.js';
 import { atRest, goOnAfter } from '../capture-parts.js';
+import type { Going } from '../http-api/http-vm.js';
 import type { FirecrackerApi } from './firecracker-api.js';
 import { firecrackerRegions } from './memory-layout.js';
 
@@ -22,8 +22,6 @@ export interface CaptureSource {
   readonly onChannelCut: () => void;
 }
 
-type Options = (CaptureOptions<CaptureStep> & { readonly goOn: false }) | (CaptureOptions & { readonly goOn: true });
-
 /**
  * Pauses a VM and writes its device state and its memory; see the driver port. Firecracker makes both in one piece, and waits
  * for the disk (fsync of both files) before it answers, so that is in the pause.
@@ -37,7 +35,7 @@ type Options = (CaptureOptions<CaptureStep> & { readonly goOn: false }) | (Captu
 export async function captureVm(
   source: CaptureSource,
   target: CaptureTarget,
-  options: Options,
+  options: Going,
   signal?: AbortSignal,
 ): Promise<CaptureResult> {
   const { api, spec, machine } = source;
@@ -107,7 +105,7 @@ export async function captureVm(
 async function prepareMemory(
   { base, pid, spec }: CaptureSource,
   memoryFile: string,
-  { onReached }: Options,
+  { onReached }: Going,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   if (base === undefined) {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { on } from 'node:events';
 import { watch } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
@@ -44,7 +45,7 @@ describe('The Firecracker driver, against the double', () => {
       memoryFile: join(directory, 'memory'),
       disk: { path: join(directory, 'disk.raw'), format: 'raw' },
       nic: { mac: '52:54:00:12:34:56', backend: { kind: 'none' } },
-      kernel: { vmlinuz: join(root, 'kernel'), commandLine: 'a=b' },
+      kernel: { vmlinuz: join(root, 'bzimage'), vmlinux: join(root, 'kernel'), commandLine: 'a=b' },
     };
     await mkdir(spec.runDirectory, { recursive: true });
     await mkdir(spec.logDirectory);
@@ -148,9 +149,11 @@ describe('The Firecracker driver, against the double', () => {
   it('asks for the channel, where nobody listens here, one at a time', async () => {
     const spec = await specOf();
     const vm = await launch(spec);
-    const first = vm.dialGuest();
+    const first = await vm.dialGuest();
     await expect(vm.dialGuest()).rejects.toMatchObject({ kind: 'Conflict', reason: 'CHANNEL_IN_USE' });
-    await expect(first).rejects.toMatchObject({ kind: 'Unreachable', reason: 'CHANNEL_UNREACHABLE' });
+    const [error] = (await once(first, 'error')) as [Error];
+    expect(error).toMatchObject({ kind: 'Unreachable', reason: 'CHANNEL_UNREACHABLE' });
+    (await vm.dialGuest()).on('error', () => undefined).destroy();
     await expect(vm.layDisk('x')).rejects.toThrow(Unsupported);
   });
 

@@ -22,6 +22,7 @@ import { withTimeLimit } from '../time-limit.js';
 import { driverUnavailable, unavailable } from '../unavailable.js';
 import { diedAtStart } from '../vmm-child.js';
 import { vmmLog } from '../vmm-log.js';
+import { VsockChannel } from '../vsock-channel.js';
 import { FirecrackerApi } from './firecracker-api.js';
 import { endFirecracker, startFirecracker, type FirecrackerProcess } from './firecracker-process.js';
 import { FirecrackerVm } from './firecracker-vm.js';
@@ -53,6 +54,7 @@ interface Found {
 export class FirecrackerDriver implements HypervisorDriver {
   readonly name = 'firecracker';
   readonly diskFormat = 'raw';
+  readonly tapKind = 'named-tap';
   private readonly found = new SharedLook((signal) => this.look(signal));
 
   constructor(private readonly options: FirecrackerDriverOptions) {}
@@ -135,7 +137,7 @@ export class FirecrackerDriver implements HypervisorDriver {
   ): Promise<Vm> {
     const log = vmmLog(spec);
     const logStart = (await stat(log)).size;
-    await api.isRunning(signal); // a VMM whose VM was never started is none of ours
+    const isRunning = await api.isRunning(signal); // a VMM whose VM was never started is none of ours
     // From itself: it may be older than the Firecracker now installed.
     const machine = await machineOf(await api.version(signal));
     const base = (await api.logsDirtyPages(signal)) ? await identifyFile(spec.memoryFile) : undefined;
@@ -146,6 +148,7 @@ export class FirecrackerDriver implements HypervisorDriver {
       spec,
       machine,
       base,
+      channel: new VsockChannel(socketsOf(spec).vsock, { isHeld: !isRunning }),
       release: () => {
         hangUp.close();
       },
@@ -167,7 +170,18 @@ export class FirecrackerDriver implements HypervisorDriver {
     const release = (): void => {
       child.release();
     };
-    return new FirecrackerVm({ process, exited: exitOfChild(child.exited), api, spec, machine, base, release });
+    // One restored stands until it is resumed.
+    const channel = new VsockChannel(socketsOf(spec).vsock, { isHeld: base !== undefined });
+    return new FirecrackerVm({
+      process,
+      exited: exitOfChild(child.exited),
+      api,
+      spec,
+      machine,
+      base,
+      channel,
+      release,
+    });
   }
 
   private async usable(signal?: AbortSignal): Promise<Usable> {

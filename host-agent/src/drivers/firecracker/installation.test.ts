@@ -31,13 +31,13 @@ describe('looking for a Firecracker', () => {
     expect(await failureOf('firecracker-that-is-not-there')).toMatchObject({ reason: 'PROGRAM_MISSING' });
   });
 
-  it.each(['1.16.0', '1.15.9', '0.99.99', '1.7.3-dev'])('refuses %s, naming both versions', async (version) => {
+  it.each(['1.16.9', '1.15.9', '0.99.99', '1.7.3-dev'])('refuses %s, naming both versions', async (version) => {
     const failure = await failureOf(await program(`Firecracker v${version}`));
     expect(failure).toMatchObject({ reason: 'HYPERVISOR_TOO_OLD', version });
-    expect(failure.message).toContain(`is version ${version}, needed is 1.16.1 or later`);
+    expect(failure.message).toContain(`is version ${version}, needed is 1.17.0 or later`);
   });
 
-  it.each(['1.16.1', '1.17.0-dev', '2.0.0'])('takes %s', async (version) => {
+  it.each(['1.17.0', '1.17.0-dev', '2.0.0'])('takes %s', async (version) => {
     const binary = await program(`Firecracker v${version}`);
     expect(await inspectInstallation(binary, kvm)).toEqual({ binary, version });
   });

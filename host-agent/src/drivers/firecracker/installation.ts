@@ -3,8 +3,11 @@ import { Unsupported, messageOf } from '@offshoot/shared/errors.js';
 import { execa } from 'execa';
 import { findProgram } from '../../os/program-path.js';
 
-/** Below it a guest's vsock connections to the host time out after a restore (its CHANGELOG, 1.16.1, #5958). */
-const OLDEST = [1, 16, 1] as const;
+/**
+ * Below 1.16.1 a guest's vsock connections to the host time out after a restore (its CHANGELOG, #5958); below 1.17 those of the
+ * host to a guest that was paused and resumed hang (#6100).
+ */
+const OLDEST = [1, 17, 0] as const;
 
 /** A Firecracker that can be used. */
 export interface FirecrackerInstallation {

@@ -10,8 +10,8 @@ const spec: LaunchSpec = {
   memoryBytes: 512 * 1024 * 1024,
   memoryFile: '/state/instances/i/memory',
   disk: { path: '/state/instances/i/disk.raw', format: 'raw' },
-  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'tap', descriptor: 9, name: 'tap7' } },
-  kernel: { vmlinuz: '/images/vmlinux', initrd: '/images/initrd', commandLine: 'console=ttyS0' },
+  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'named-tap', name: 'tap7' } },
+  kernel: { vmlinuz: '/bzimage', vmlinux: '/images/vmlinux', initrd: '/images/initrd', commandLine: 'console=ttyS0' },
 };
 const bodies = (requests: readonly { path: string; body?: unknown }[]): Record<string, unknown> =>
   Object.fromEntries(requests.map(({ path, body }) => [path, body]));
@@ -20,7 +20,7 @@ describe('requests to Firecracker', () => {
   it('name everything of the instance from its folder, so that a fork finds its own by the same names', () => {
     const told = bodies(bootRequests(spec));
     expect(told['/drives/disk']).toMatchObject({ path_on_host: 'disk.raw', is_root_device: false });
-    expect(told['/vsock']).toEqual({ guest_cid: 3, uds_path: 'run/vsock.sock' });
+    expect(told['/vsock']).toEqual({ guest_cid: 3, uds_path: 'run/vsock' });
     expect(told['/serial']).toMatchObject({ serial_out_path: 'logs/console.log' });
     expect(told['/network-interfaces/net']).toEqual({
       iface_id: 'net',
@@ -44,7 +44,7 @@ describe('requests to Firecracker', () => {
       track_dirty_pages: true,
       resume_vm: false,
       network_overrides: [{ iface_id: 'net', host_dev_name: 'tap7' }],
-      vsock_override: { uds_path: 'run/vsock.sock' },
+      vsock_override: { uds_path: 'run/vsock' },
     });
   });
 

@@ -16,6 +16,12 @@ const CARD = 'net';
 const GUEST_CID = 3;
 
 /**
+ * What a kernel has to know of the machine: there is no PCI to look for, nor a mouse; a reset goes over the keyboard
+ * controller, which is the only way for a guest to end the VM, so the agent takes it for powering off, too.
+ */
+const MACHINE_PARAMETERS = 'pci=off i8042.noaux i8042.nomux i8042.dumbkbd reboot=k offshoot.power_off=reset';
+
+/**
  * A path as the VMM is told it: from its working directory. The device state holds disk and vsock by these names, so that a
  * fork's VMM, in a folder of its own, finds its own.
  */
@@ -33,10 +39,11 @@ export function assertFits({ disk, nic, memoryBytes }: MachineSpec): void {
       metadata: { driver: 'firecracker', capability: 'diskLayers' },
     });
   if (nic.backend.kind === 'user')
-    throw new Unsupported('Firecracker has no network stack of its own: it lacks the capability userNetwork', {
-      reason: 'CAPABILITY_MISSING',
-      metadata: { driver: 'firecracker', capability: 'userNetwork' },
-    });
+    throw new Unsupported(
+      'Firecracker has no network stack of its own: it lacks the capability userNetwork; the daemon needs network.mode tap',
+      { reason: 'CAPABILITY_MISSING', metadata: { driver: 'firecracker', capability: 'userNetwork' } },
+    );
+  if (nic.backend.kind === 'tap') throw new TypeError('Firecracker opens TAPs by their name');
   if (memoryBytes % MIB !== 0)
     throw InvalidInput.field('memory', `must be a whole number of MiB, got ${String(memoryBytes)} bytes`);
 }
@@ -48,8 +55,8 @@ export function bootRequests(spec: LaunchSpec): readonly ApiCall[] {
     consoleRequest(spec),
     put('/machine-config', { vcpu_count: spec.vcpus, mem_size_mib: spec.memoryBytes / MIB }),
     put('/boot-source', {
-      kernel_image_path: kernel.vmlinuz,
-      boot_args: kernel.commandLine,
+      kernel_image_path: kernel.vmlinux,
+      boot_args: `${kernel.commandLine} ${MACHINE_PARAMETERS}`,
       ...(kernel.initrd === undefined ? {} : { initrd_path: kernel.initrd }),
     }),
     // No "root device", for which it would add to the kernel's command line.
@@ -59,7 +66,7 @@ export function bootRequests(spec: LaunchSpec): readonly ApiCall[] {
       is_root_device: false,
       is_read_only: false,
     }),
-    ...(nic.backend.kind === 'tap'
+    ...(nic.backend.kind === 'named-tap'
       ? [
           put(`/network-interfaces/${CARD}`, {
             iface_id: CARD,
@@ -88,7 +95,7 @@ export function loadRequests(spec: RestoreSpec): readonly ApiCall[] {
       mem_backend: { backend_type: 'File', backend_path: spec.memoryFile },
       track_dirty_pages: true,
       resume_vm: false,
-      ...(backend.kind === 'tap' ? { network_overrides: [{ iface_id: CARD, host_dev_name: backend.name }] } : {}),
+      ...(backend.kind === 'named-tap' ? { network_overrides: [{ iface_id: CARD, host_dev_name: backend.name }] } : {}),
       vsock_override: { uds_path: seenFrom(spec, socketsOf(spec).vsock) },
     }),
   ];

@@ -13,11 +13,3 @@ export const CALL_LIMIT_MS = 35_000;
 
 /** A capture writes what changed and waits for the disk (fsync), twice. */
 export const CAPTURE_LIMIT_MS = 300_000;
-
-/** A guest whose kernel does not answer a connection will not; one that listens accepts in milliseconds. */
-export const DIAL_LIMIT: TimeLimit = {
-  limitMs: 10_000,
-  reason: 'CHANNEL_TIMEOUT',
-  who: 'The guest',
-  what: 'accept a connection on its channel',
-};

@@ -13,7 +13,7 @@ type RunDirectory = Pick<MachineSpec, 'runDirectory'>;
 
 export const socketsOf = ({ runDirectory }: RunDirectory): VmmSockets => ({
   api: join(runDirectory, 'api.sock'),
-  vsock: join(runDirectory, 'vsock.sock'),
+  vsock: join(runDirectory, 'vsock'),
 });
 
 /** Removes what an ended VMM leaves behind. */

@@ -17,7 +17,7 @@ const spec: MachineSpec = {
   memoryBytes: 512 * 1024 * 1024,
   memoryFile: '/i/a,share=on, "b"',
   disk: { path: '/i/d,"\\.qcow2', format: 'qcow2' },
-  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'tap', descriptor: 9, name: 'tap0' } },
+  nic: { mac: '52:54:00:00:00:01', backend: { kind: 'tap', descriptor: 9 } },
 };
 const inherited = { qmp: 3, channel: 4, tap: 5 };
 const after = (argv: readonly string[], option: string): string[] =>
@@ -41,7 +41,7 @@ describe("a VM's command line", () => {
 
   it('of a successor is that of a clone, with descriptors of its own and no kernel', () => {
     const memoryFile = '/vms/share=on,/memory';
-    const kernel = { vmlinuz: '/k', initrd: '/i', commandLine: 'socket,id=qmp,fd=3' };
+    const kernel = { vmlinuz: '/k', vmlinux: '/elf', initrd: '/i', commandLine: 'socket,id=qmp,fd=3' };
     const launch = { ...spec, memoryFile, kernel };
     const source = [...machineArguments(facts, launch, inherited, { share: true }), ...kernelArguments(launch)];
     const others = { qmp: 13, channel: 14, tap: 15 };

@@ -129,6 +129,7 @@ function networkCard({ mac, backend }: MachineSpec['nic'], tap: number | undefin
 
 function networkBackend(backend: Exclude<NicBackend, { kind: 'none' }>, tap: number | undefined): string {
   if (backend.kind === 'tap') return `tap,id=net,vhost=off,fd=${String(tap)}`;
+  if (backend.kind === 'named-tap') return `tap,id=net,vhost=off,ifname=${backend.name},script=no,downscript=no`;
   const { subnet, gateway } = backend;
   const [dns, dhcp] = ['2', '3', '4']
     .map((last) => hostOf(subnet, Number(last)))

@@ -55,6 +55,7 @@ interface Found {
 export class QemuDriver implements HypervisorDriver {
   readonly name = 'qemu';
   readonly diskFormat = 'qcow2';
+  readonly tapKind = 'tap';
   private readonly binary: string;
   private readonly found = new SharedLook((signal) => this.look(signal));
 

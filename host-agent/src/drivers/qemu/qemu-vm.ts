@@ -142,6 +142,10 @@ export class QemuVm implements Vm {
     }
   }
 
+  hostPort(): undefined {
+    return undefined;
+  }
+
   async kill(): Promise<void> {
     killProcess(this.parts.process);
     await processEnded(this.parts.process);

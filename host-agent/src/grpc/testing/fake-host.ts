@@ -28,6 +28,7 @@ const IMAGE: Image = {
   kernelRelease: '6.1.0-0-cloud-amd64',
   rootDisk: '/images/rootfs.ext4',
   vmlinuz: '/images/vmlinuz',
+  vmlinux: '/images/vmlinux',
   initrd: '/images/initrd',
   kernelParameters: '',
   diskBytes: 536_870_912,

@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import { once } from 'node:events';
 import { OffshootError } from '@offshoot/shared/errors.js';
 import { execa } from 'execa';
 import pino from 'pino';
+import { keepTap, openTap } from '../../os/tun.js';
 import type { Network } from '../../ports/network.js';
 import { openNetwork, type NetworkOptions } from '../open-network.js';
 import { arpFrame, ipv6Frame, udpFrame } from './ethernet-frames.js';
@@ -60,7 +62,7 @@ export const SCENARIOS = {
     const before = await hostState();
     const network = await openNetwork(options(directory));
     await network.openAckPort(4711);
-    using nic = network.attach(network.identityOf(3999));
+    using nic = network.attach(network.identityOf(3999), 'tap');
     const during = await hostState();
     nic.close();
     await network.close({ inUse: false });
@@ -71,7 +73,7 @@ export const SCENARIOS = {
   async takeover(directory: string) {
     const first = await openNetwork(options(directory));
     const identity = first.identityOf(7);
-    using nic = first.attach(identity);
+    using nic = first.attach(identity, 'tap');
     const before = await ports();
     await first.close({ inUse: true });
     const between = await ports();
@@ -104,7 +106,7 @@ export const SCENARIOS = {
         const closed = await HostSocket.bind('0.0.0.0');
         await network.openAckPort(ack.port);
         const [own, other] = [network.identityOf(0), network.identityOf(1)];
-        using nic = network.attach(own);
+        using nic = network.attach(own, 'tap');
         const guest = new TestGuest(nic);
         const to = { ...GATEWAY, port: ack.port };
         const refused = [
@@ -144,7 +146,7 @@ export const SCENARIOS = {
     return withNetwork(directory, async (network) => {
       const host = await HostSocket.bind(network.status.gateway);
       const [own, other] = [network.identityOf(0), network.identityOf(1)];
-      using nic = network.attach(own);
+      using nic = network.attach(own, 'tap');
       const guest = new TestGuest(nic);
       const answers = async (...frames: Buffer[]): Promise<unknown> => {
         for (const frame of frames) guest.send(frame);
@@ -180,8 +182,8 @@ export const SCENARIOS = {
     return withNetwork(directory, async (network) => {
       const host = await HostSocket.bind(network.status.gateway);
       const [a, b] = [network.identityOf(0), network.identityOf(1)];
-      using nicA = network.attach(a);
-      using nicB = network.attach(b);
+      using nicA = network.attach(a, 'tap');
+      using nicB = network.attach(b, 'tap');
       const [guestA, guestB] = [new TestGuest(nicA), new TestGuest(nicB)];
       await host.send('ready', b.ipv4, 9); // the way to its card is open: whatever is missing below was stopped
       await guestB.receiveUntil('ready');
@@ -204,8 +206,8 @@ export const SCENARIOS = {
       const ack = await HostSocket.bind(network.status.ackBindAddress);
       await network.openAckPort(ack.port);
       const [source, fork] = [network.identityOf(0), network.identityOf(1)];
-      using sourceNic = network.attach(source);
-      using forkNic = network.attach(fork);
+      using sourceNic = network.attach(source, 'tap');
+      using forkNic = network.attach(fork, 'tap');
       const [sourceGuest, forkGuest] = [new TestGuest(sourceNic), new TestGuest(forkNic)];
       const to = { ...GATEWAY, port: ack.port };
       forkGuest.send(udpFrame(source, to, 'fork as its source'));
@@ -220,29 +222,64 @@ export const SCENARIOS = {
   async heldByVmm(directory: string) {
     return withNetwork(directory, async (network) => {
       const identity = network.identityOf(0);
-      const nic = network.attach(identity);
+      const nic = network.attach(identity, 'tap');
       const { descriptor } = new TestGuest(nic);
       const vmm = spawn('cat', [], { stdio: ['pipe', 'ignore', 'inherit', descriptor] });
       nic.close();
       nic.close();
       const held = await ports();
-      const busy = await errorOf(() => network.attach(identity));
+      const busy = await errorOf(() => network.attach(identity, 'tap'));
       vmm.stdin?.end();
       await once(vmm, 'exit');
       const released = await ports();
-      network.attach(identity).close();
+      network.attach(identity, 'tap').close();
       return { held, busy, released };
     });
+  },
+
+  /** A TAP for a VMM that opens it by its name: here this process does. */
+  async openedByName(directory: string) {
+    return withNetwork(directory, async (network) => {
+      const identity = network.identityOf(0);
+      const unused = network.attach(identity, 'named-tap');
+      const kept = await ports();
+      unused.close();
+      unused.close();
+      const closed = await ports();
+      const nic = network.attach(identity, 'named-tap');
+      const early = await errorOf(() => {
+        nic.passTo(process.pid);
+      });
+      const { backend } = nic;
+      const vmm = openTap(backend.kind === 'named-tap' ? backend.name : '');
+      keepTap(vmm); // as it is for a VMM: opening it here has undone that
+      nic.passTo(process.pid);
+      nic.close();
+      const busy = await errorOf(() => network.attach(identity, 'named-tap'));
+      const held = await ports();
+      closeSync(vmm);
+      const released = await ports();
+      return { kept, closed, early, busy, held, released, backend };
+    });
+  },
+
+  /** What such a daemon leaves, its successor removes. */
+  async leftByName(directory: string) {
+    const left = await withNetwork(directory, (network) => {
+      network.attach(network.identityOf(3), 'named-tap');
+      return ports();
+    });
+    return { left, after: await withNetwork(directory, () => ports()) };
   },
 
   async foreignIdentity(directory: string) {
     return withNetwork(directory, async (network) => {
       const { tap, ...userModeIdentity } = network.identityOf(0);
       return [
-        await errorOf(() => network.attach({ ...network.identityOf(0), slot: 2 })),
-        await errorOf(() => network.attach({ ...network.identityOf(0), slot: 4000 })),
-        await errorOf(() => network.attach(userModeIdentity)),
-        await errorOf(() => network.attach({ ...userModeIdentity, tap: `${String(tap)}0` })),
+        await errorOf(() => network.attach({ ...network.identityOf(0), slot: 2 }, 'tap')),
+        await errorOf(() => network.attach({ ...network.identityOf(0), slot: 4000 }, 'tap')),
+        await errorOf(() => network.attach(userModeIdentity, 'tap')),
+        await errorOf(() => network.attach({ ...userModeIdentity, tap: `${String(tap)}0` }, 'tap')),
       ];
     });
   },
@@ -290,7 +327,7 @@ export const SCENARIOS = {
   async bridgeTakenAway(directory: string) {
     const network = await openNetwork(options(directory));
     await execa('ip', ['link', 'delete', network.status.bridge]);
-    const error = await errorOf(() => network.attach(network.identityOf(0)));
+    const error = await errorOf(() => network.attach(network.identityOf(0), 'tap'));
     await network.close({ inUse: false });
     return { error, after: await hostState() };
   },

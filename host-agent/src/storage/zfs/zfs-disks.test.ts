@@ -233,8 +233,9 @@ describe('disks in a ZFS pool', () => {
       const paths = await folder('instances', `to-${target.replaceAll('/', '_').slice(-20)}`);
       await symlink(target, paths.disk('raw'));
       const before = program.commands.length;
-      for (const refused of [disks.destroy(paths), disks.usage(paths), disks.settle(paths)])
-        await expect(refused).rejects.toMatchObject({ reason: 'DISK_MALFORMED' });
+      await expect(disks.destroy(paths)).rejects.toMatchObject({ reason: 'DISK_MALFORMED' });
+      await expect(disks.usage(paths)).rejects.toMatchObject({ reason: 'DISK_MALFORMED' });
+      await expect(disks.settle(paths)).rejects.toMatchObject({ reason: 'DISK_MALFORMED' });
       expect(program.commands.length).toBe(before);
     }
   });

@@ -34,7 +34,7 @@ const MACHINE = { vcpu_count: 1, mem_size_mib: 128 };
 const KERNEL = { kernel_image_path: 'kernel', boot_args: 'a=b' };
 const DISK = { drive_id: 'disk', path_on_host: 'disk', is_root_device: false, is_read_only: false };
 const CARD = { iface_id: 'net', host_dev_name: 'no-such-tap' };
-const VSOCK = { guest_cid: 3, uds_path: 'vsock.sock' };
+const VSOCK = { guest_cid: 3, uds_path: 'vsock' };
 const SNAPSHOT = { snapshot_type: 'Diff', snapshot_path: 'state', mem_file_path: 'memory' };
 const LOAD = {
   snapshot_path: 'state',
@@ -105,7 +105,7 @@ const VALUES: Conversation = {
     refused('PUT /drives/disk', { drive_id: 'disk', is_root_device: false }, /Invalid block config/),
     refused('PUT /network-interfaces/net', { ...CARD, guest_mac: 'no MAC' }, MALFORMED),
     refused('PUT /vsock', { ...VSOCK, uds_path: 'disk' }, /Address already in use/),
-    refused('PUT /vsock', { ...VSOCK, uds_path: 'nowhere/vsock.sock' }, NO_FILE),
+    refused('PUT /vsock', { ...VSOCK, uds_path: 'nowhere/vsock' }, NO_FILE),
     refused('PUT /serial', { rate_limiter: { size: 1 } }, MALFORMED),
     refused('PATCH /vm', { state: 'paused' }, MALFORMED),
     refused('PUT /actions', { action_type: 'Start' }, MALFORMED),

@@ -9,9 +9,13 @@ export class ApiSocket implements AsyncDisposable {
   private readonly connections = new Set<Socket>();
   /** What was received, one string a connection. */
   readonly heard: string[] = [];
+  /** What it does when the other side has said its last. */
+  onEnd = (connection: Socket): void => {
+    connection.end();
+  };
 
   private constructor(
-    private readonly directory: string,
+    private readonly directory: string | undefined,
     readonly path: string,
     private readonly server: Server,
   ) {}
@@ -19,13 +23,28 @@ export class ApiSocket implements AsyncDisposable {
   /** @param onRequest called for each chunk that ends a request's head or body, as tests' requests come in one piece */
   static async open(onRequest: (connection: Socket, request: string) => void): Promise<ApiSocket> {
     const directory = await mkdtemp(join(tmpdir(), 'api-'));
-    const path = join(directory, 'api.sock');
-    const server = createServer();
+    return ApiSocket.listen(join(directory, 'api.sock'), directory, onRequest);
+  }
+
+  /** @param path where a VMM would have it */
+  static openAt(path: string, onRequest: (connection: Socket, request: string) => void): Promise<ApiSocket> {
+    return ApiSocket.listen(path, undefined, onRequest);
+  }
+
+  private static async listen(
+    path: string,
+    directory: string | undefined,
+    onRequest: (connection: Socket, request: string) => void,
+  ): Promise<ApiSocket> {
+    const server = createServer({ allowHalfOpen: true });
     const socket = new ApiSocket(directory, path, server);
     server.on('connection', (connection) => {
       socket.connections.add(connection);
       const number = socket.heard.push('') - 1;
       connection.on('error', () => undefined);
+      connection.on('end', () => {
+        socket.onEnd(connection);
+      });
       connection.on('data', (chunk) => {
         const request = chunk.toString('utf8');
         socket.heard[number] = `${socket.heard[number] ?? ''}${request}`;
@@ -41,7 +60,7 @@ export class ApiSocket implements AsyncDisposable {
     for (const connection of this.connections) connection.destroy();
     this.server.close();
     await once(this.server, 'close');
-    await rm(this.directory, { recursive: true, force: true });
+    if (this.directory !== undefined) await rm(this.directory, { recursive: true, force: true });
   }
 }
 
