@@ -30,8 +30,8 @@ describe('disks in a ZFS pool', () => {
     disks = await open();
   });
   afterEach(async () => {
-    expect(program.commands.filter((command) => command.split(' ').includes('-R'))).toEqual([]);
     await rm(directory, { recursive: true });
+    expect(program.commands.filter((command) => command.split(' ').includes('-R'))).toEqual([]);
   });
 
   const open = (stateDirectory = directory): Promise<ZfsDisks> =>
