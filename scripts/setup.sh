@@ -14,7 +14,7 @@ stop() {
 packages() {
   cat <<'LIST'
 qemu-system-x86   the hypervisor
-qemu-utils        qemu-img: instance disks
+qemu-utils        qemu-img, qemu-io: disks of the tests
 busybox-static    user land of the default image
 cpio              initial ramdisk of the default image
 e2fsprogs         mkfs.ext4: root disk of the default image

@@ -57,6 +57,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   opened.push('close state', () => {
     database.close();
   });
+  const storages = await openStorages(paths.root, settings['storage.zfs_dataset']);
   const store = new SqliteInstanceStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],
@@ -107,13 +108,14 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       agentBundle: join(installation, 'guest-agent/dist/bundle'),
       logger: logger.child({ component: 'images' }),
     }),
-    disks: new DiskStorages(await openStorages(paths.root)),
+    disks: new DiskStorages(storages.here, storages.missing),
     orphans: new ProcOrphans(),
     guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
     acks,
     limits: {
       instances: settings['limits.instances'],
       bootMs: settings['limits.boot_seconds'] * 1000,
+      pauseMs: settings['limits.pause_seconds'] * 1000,
       memoryReserveBytes: settings['limits.memory_reserve_mib'] * 2 ** 20,
     },
     logger,

@@ -1,7 +1,7 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import type { ImageId, InstanceId, SnapshotId } from './domain/ids.js';
-import type { LayerName } from './domain/layer-name.js';
+import { isLayerName, type LayerName } from './domain/layer-name.js';
 import type { DiskFormat } from './domain/storage-name.js';
 
 /** Linux allows 108 bytes with the NUL for a Unix socket's path; Node cuts a longer one off without a word. */
@@ -13,6 +13,9 @@ const LONGEST_SOCKET = '/instances/01hxxxxxxxxxxxxxxxxxxxxxxx/run/channel.sock';
  * which forks are made in other folders.
  */
 export const DISK_FILES: Readonly<Record<DiskFormat, string>> = { qcow2: 'disk.qcow2', raw: 'disk.raw' };
+
+/** Whether a file in a folder belongs to its disk. */
+export const isDiskFile = (name: string): boolean => Object.values(DISK_FILES).includes(name) || isLayerName(name);
 
 /** Every path in the state directory, in one place. */
 export class StatePaths {
@@ -62,7 +65,11 @@ export class StatePaths {
 
 /** The files of one moment of an instance: what a fork is made from. */
 export class CapturePaths {
-  constructor(readonly root: string) {}
+  constructor(
+    readonly root: string,
+    /** Of the instance, snapshot or capture whose files these are, also where the folder does not have its name yet. */
+    readonly id = basename(root),
+  ) {}
 
   /** The file that takes the disk's writes. */
   disk(format: DiskFormat): string {
@@ -107,7 +114,7 @@ export class InstancePaths extends CapturePaths {
   }
   /** Files that are to take the place of the instance's own, put together here. */
   get next(): CapturePaths {
-    return new CapturePaths(join(this.root, 'next'));
+    return new CapturePaths(join(this.root, 'next'), this.id);
   }
   get run(): string {
     return join(this.root, 'run');

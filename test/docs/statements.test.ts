@@ -27,6 +27,8 @@ const NOT_FOR_CALLERS = new Set([
   'NFT_MISSING',
   'NFT_REFUSED',
   'SUBNET_TAKEN',
+  'ZFS_DATASET_MISSING',
+  'ZFS_DATASET_TAKEN',
 ]);
 
 /** Kinds that ask something of the caller; the others are for people to read. */

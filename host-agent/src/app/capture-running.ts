@@ -5,6 +5,7 @@ import type { GoOnStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget } from '../ports/driver.js';
+import { abortable } from './abortable.js';
 import { agentReady, captureRecord } from './capture-record.js';
 import type { Context } from './context.js';
 import { layDisk } from './disk-layer.js';
@@ -12,6 +13,8 @@ import { assertCapability, usableDriver } from './drivers.js';
 import { HeldGuest } from './held-guest.js';
 import { changed, save } from './instance-record.js';
 import { Operation } from './operation.js';
+import { PauseLimit } from './pause-limit.js';
+import { removeCapture } from './remove-files.js';
 import { runningVm, type RunningInstance } from './running-instances.js';
 
 /** A moment of an instance that went on. */
@@ -48,23 +51,32 @@ export async function captureRunning(
   const target = { stateFile: files.deviceState, memoryFile: files.memory };
   const paths = context.paths.instance(id);
   await using operation = Operation.begin(context, 'capture-running', id, signal);
-  operation.push('remove capture', () => context.files.removeCapture(files));
+  operation.push('remove capture', () => removeCapture(context, source, files));
   await context.files.createCapture(files, paths, signal);
   operation.reached('folder');
   // Disks and memory belong to one instant.
   let sourceDisk: DiskClone | undefined;
+  using limit = new PauseLimit(source.name, context.limits.pauseMs, signal);
   const whilePaused = async (): Promise<void> => {
-    sourceDisk = await disks.clone(paths, files, signal);
+    limit.begin();
+    limit.signal.throwIfAborted();
+    // What the VMM wrote may be in the host's page cache alone, which a snapshot of a block device does not look into. A disk
+    // that hangs cannot be asked to stop: at the limit nobody waits for it any more, and what it makes goes with the folder.
+    await abortable(disks.flush(paths), limit.exceeded);
+    sourceDisk = await abortable(disks.snapshot(paths, files, limit.signal), limit.exceeded);
     operation.reached('clone disk');
   };
   const onReached = (step: GoOnStep): void => {
+    limit.reached(step);
     operation.reached(step);
   };
   await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
   operation.reached('hold');
   await layDisk(context, source, running.vm, signal);
   operation.reached('lay disk');
-  const result = await snapshot(context, source, running, target, { whilePaused, onReached }, signal);
+  // Most of it before the pause: a hypervisor whose disk has no flush leaves all that its guest has synced to the host.
+  await abortable(disks.flush(paths), signal);
+  const result = await snapshot(context, source, running, target, { whilePaused, onReached }, limit);
   operation.reached('record');
   held.assertHeld(result.pauseMs);
   if (result.memoryFile !== files.memory) await context.files.shareMemory(result.memoryFile, files);
@@ -85,10 +97,12 @@ async function snapshot(
   { vm }: RunningInstance,
   target: CaptureTarget,
   options: CaptureOptions,
-  signal: AbortSignal,
+  limit: PauseLimit,
 ): Promise<CaptureResult> {
   try {
-    return (await vm.snapshot(target, options, signal)).capture;
+    return (await vm.snapshot(target, options, limit.signal)).capture;
+  } catch (error) {
+    throw limit.explain(error);
   } finally {
     if (vm.process.pid !== source.vmm?.pid)
       await save(context, changed(source, source.state, { vmm: vm.process }), { durable: false });

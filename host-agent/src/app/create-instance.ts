@@ -6,6 +6,7 @@ import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
+import { removeInstanceFiles } from './remove-files.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
 export async function createInstance(
@@ -26,11 +27,11 @@ export async function createInstance(
   const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes };
   const reserved = reserveInstance(context, draft, operation);
   operation.reserved(reserved.id);
-  operation.push('remove folder', () => context.files.remove(reserved.id));
+  operation.push('remove folder', () => removeInstanceFiles(context, reserved));
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
   operation.reached('folder');
-  await context.disks.of(reserved).create(image.rootDisk, context.paths.instance(reserved.id), signal);
+  await context.disks.of(reserved).create(image, context.paths.instance(reserved.id), signal);
   operation.reached('disk');
   const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
   const order = { instance: reserved, image, driver, workload, answerOf };

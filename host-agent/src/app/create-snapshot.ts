@@ -11,6 +11,7 @@ import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
 import { successorMemory } from './fork-booking.js';
 import { Operation } from './operation.js';
+import { removeSnapshotFiles } from './remove-files.js';
 
 /** Room for device state, the disk's data and records, in bytes. */
 const SNAPSHOT_MARGIN_BYTES = 64 * 2 ** 20;
@@ -36,7 +37,7 @@ export async function createSnapshot(
 
   await using operation = Operation.begin(context, 'create-snapshot', undefined, signal);
   const id = mintSnapshotId();
-  operation.push('remove folder', () => snapshotFiles.remove(id));
+  operation.push('remove folder', () => removeSnapshotFiles(context, instance, id));
   const staged = snapshotFiles.staged(id);
   const { source, capture, sourcePauseMs } = await captureInto(context, instance.id, staged, command, signal);
   operation.reached('files');
@@ -103,7 +104,7 @@ async function captureInto(
       const paths = context.paths.instance(id);
       await context.files.createCapture(staged, paths, signal);
       if (capture !== undefined) await context.files.shareCapture(paths, staged);
-      await disks.clone(paths, staged, signal);
+      await disks.snapshot(paths, staged, signal);
       return { source, capture, sourcePauseMs: undefined };
     }
   }

@@ -1,22 +1,29 @@
 import type { Context } from './context.js';
 import { Operation } from './operation.js';
+import { removeSnapshotFiles } from './remove-files.js';
 
 /** Removes a snapshot. What was forked from it shares its pages by inode, not by name, and lives on. */
 export async function deleteSnapshot(context: Context, reference: string, signal: AbortSignal): Promise<void> {
-  const { snapshots, snapshotFiles, sealer } = context;
+  const { snapshots, sealer } = context;
   const { id } = snapshots.resolve(reference);
   using _lock = await context.locks.exclusive(id, signal);
-  snapshots.resolve(id);
+  const snapshot = snapshots.resolve(id);
   await using operation = Operation.begin(context, 'delete-snapshot', undefined, undefined);
   await sealer.forget(id);
-  // The row before the folder: a daemon killed in between sweeps a folder that nobody knows.
+  // The row before the files: a daemon killed in between sweeps what nobody knows. One whose disk cannot be removed stays.
   operation.recordRows(
     () => {
       snapshots.delete(id);
     },
-    { answer: undefined },
+    {
+      answer: undefined,
+      undo: () => {
+        snapshots.insert(snapshot);
+      },
+    },
   );
-  await snapshotFiles.remove(id);
+  await removeSnapshotFiles(context, snapshot, id);
+  operation.release();
   operation.reached('remove folder');
   context.mailboxIndexes.forget(context.paths.snapshot(id));
 }

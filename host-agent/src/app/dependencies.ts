@@ -33,6 +33,12 @@ export interface Dependencies {
   readonly orphans: OrphanProcesses;
   readonly guestLinks: GuestLinkFactory;
   readonly acks: AckListener;
-  readonly limits: { readonly instances: number; readonly bootMs: number; readonly memoryReserveBytes: number };
+  readonly limits: {
+    readonly instances: number;
+    readonly bootMs: number;
+    /** How long a running VM may stand still for its capture. */
+    readonly pauseMs: number;
+    readonly memoryReserveBytes: number;
+  };
   readonly logger: Logger;
 }

@@ -1,6 +1,7 @@
 import { InvalidState } from '@offshoot/shared/errors.js';
 import { describe, expect, it } from 'vitest';
 import type { StorageName } from '../domain/storage-name.js';
+import { CapturePaths } from '../paths.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import { DiskStorages } from './disk-storages.js';
 
@@ -9,7 +10,7 @@ const storage = (name: StorageName): DiskStorage => ({ name }) as DiskStorage;
 describe('the disk storages of a host', () => {
   const [overlay, reflink, sparse] = [storage('overlay'), storage('reflink'), storage('sparse')];
   const withReflinks = new DiskStorages([overlay, reflink, sparse]);
-  const without = new DiskStorages([overlay, sparse]);
+  const without = new DiskStorages([overlay, sparse], new Map([['reflink', '/state is on ext4, without reflinks']]));
 
   it('give a new disk to the best one with the format its hypervisor reads', () => {
     expect(withReflinks.choose('qcow2')).toBe('overlay');
@@ -25,10 +26,38 @@ describe('the disk storages of a host', () => {
   it('refuse a disk of a storage that is not here, naming both', () => {
     const moved = { name: 'moved', storage: 'reflink' } as const;
     expect(() => without.of(moved)).toThrow(
-      /the disk of moved is kept by the storage reflink, which this host does not have: it has overlay, sparse/,
+      'storage reflink, which this host does not have (/state is on ext4, without reflinks); it has overlay, sparse',
     );
     expect(() => {
       without.assertHere(moved);
     }).toThrow(InvalidState);
+  });
+
+  it('remove what lies in the folder where they are missing, too, and refuse to leave a disk behind elsewhere', async () => {
+    const folder = new CapturePaths('/i/moved');
+    await without.destroy({ name: 'moved', storage: 'reflink' }, folder);
+    await expect(without.destroy({ name: 'moved', storage: 'zfs' }, folder)).rejects.toThrow(
+      /zfs, .* \(it is unknown\)/,
+    );
+    expect(await without.usage({ name: 'moved', storage: 'zfs' }, folder)).toEqual({ ownBytes: 0, sharedBytes: 0 });
+  });
+
+  it('are asked for what a folder has, and swept all', async () => {
+    const asked: string[] = [];
+    const zfs = {
+      name: 'zfs',
+      destroy: ({ root }) => Promise.resolve(void asked.push(`destroy ${root}`)),
+      usage: () => Promise.resolve({ ownBytes: 1, sharedBytes: 2 }),
+      sweep: (folders) => Promise.resolve(folders.map(({ root }) => `lost of ${root}`)),
+    } as Partial<DiskStorage> as DiskStorage;
+    const [disks, owner, folder] = [
+      new DiskStorages([zfs]),
+      { name: 'vm', storage: 'zfs' } as const,
+      new CapturePaths('/i/vm'),
+    ];
+    await disks.destroy(owner, folder);
+    expect(asked).toEqual(['destroy /i/vm']);
+    expect(await disks.usage(owner, folder)).toEqual({ ownBytes: 1, sharedBytes: 2 });
+    expect(await disks.sweep([folder])).toEqual(['lost of /i/vm']);
   });
 });

@@ -1,40 +1,71 @@
 import { InvalidState } from '@offshoot/shared/errors.js';
 import type { Instance } from '../domain/instance.js';
-import { DISK_FORMATS, type DiskFormat, type StorageName } from '../domain/storage-name.js';
+import { DISKS_IN_FOLDERS, DISK_FORMATS, type DiskFormat, type StorageName } from '../domain/storage-name.js';
+import type { CapturePaths } from '../paths.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
+import type { StorageUse } from '../ports/instance-files.js';
+
+/** An instance or a snapshot, or what a fork takes over from one. */
+type Owner = Pick<Instance, 'name' | 'storage'>;
 
 /** The disk storages of this host, and which of them has whose disk. */
 export class DiskStorages {
   private readonly byName: ReadonlyMap<StorageName, DiskStorage>;
 
-  /** @param storages best ones first: of those with a format, new disks go to the first */
-  constructor(private readonly storages: readonly DiskStorage[]) {
-    this.byName = new Map(storages.map((storage) => [storage.name, storage]));
+  /**
+   * @param here best ones first: of those with a format, new disks go to the first
+   * @param missing why the others are not
+   */
+  constructor(
+    private readonly here: readonly DiskStorage[],
+    private readonly missing: ReadonlyMap<StorageName, string> = new Map(),
+  ) {
+    this.byName = new Map(here.map((storage) => [storage.name, storage]));
   }
 
   /** Where disks of new instances go, by what their hypervisor reads. */
   choose(format: DiskFormat): StorageName {
-    const found = this.storages.find(({ name }) => DISK_FORMATS[name] === format);
+    const found = this.here.find(({ name }) => DISK_FORMATS[name] === format);
     if (found === undefined) throw new Error(`no storage has ${format} disks`);
     return found.name;
   }
 
   /**
    * Whether the disk of an instance or snapshot can be used.
-   * @throws InvalidState naming its storage and those that are here
+   * @throws InvalidState naming its storage, why that is not here, and what is
    */
-  assertHere(owner: Pick<Instance, 'name' | 'storage'>): void {
+  assertHere(owner: Owner): void {
     this.of(owner);
   }
 
   /** The same, to be used. @throws as {@link assertHere} */
-  of({ name, storage }: Pick<Instance, 'name' | 'storage'>): DiskStorage {
+  of({ name, storage }: Owner): DiskStorage {
     const found = this.byName.get(storage);
     if (found !== undefined) return found;
     const here = [...this.byName.keys()].join(', ');
+    const why = this.missing.get(storage) ?? 'it is unknown';
     throw new InvalidState(
-      `the disk of ${name} is kept by the storage ${storage}, which this host does not have: it has ${here}`,
+      `the disk of ${name} is kept by the storage ${storage}, which this host does not have (${why}); it has ${here}`,
       { reason: 'STORAGE_MISMATCH', metadata: { recorded: storage, here } },
     );
+  }
+
+  /**
+   * Removes the disk of a folder that is about to be removed itself. What lies in the folder can be removed also where nobody
+   * could use it.
+   * @throws InvalidState as {@link assertHere}, and where something that is not the daemon's stands on it
+   */
+  async destroy(owner: Owner, folder: CapturePaths): Promise<void> {
+    if (this.byName.has(owner.storage) || !DISKS_IN_FOLDERS[owner.storage]) await this.of(owner).destroy(folder);
+  }
+
+  /** What the disk takes; nothing where that cannot be known, since its storage is not here. */
+  async usage(owner: Owner, folder: CapturePaths): Promise<StorageUse> {
+    return (await this.byName.get(owner.storage)?.usage(folder)) ?? { ownBytes: 0, sharedBytes: 0 };
+  }
+
+  /** Removes disks that none of these folders has. Returns what was removed. */
+  async sweep(folders: readonly CapturePaths[]): Promise<readonly string[]> {
+    return (await Promise.all(this.here.map((storage) => storage.sweep(folders)))).flat();
   }
 }

@@ -10,6 +10,7 @@ import type { ForkInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
 import { assertCapability } from './drivers.js';
+import { removeCapture } from './remove-files.js';
 
 /** What a fork takes over from what it is made of. */
 export interface ForkOrigin extends Pick<
@@ -66,7 +67,7 @@ export async function openForkBase(context: Context, command: BaseCommand, signa
     files,
     [Symbol.asyncDispose]: async () => {
       context.mailboxIndexes.forget(files);
-      await context.files.removeCapture(files);
+      await removeCapture(context, captured.source, files);
     },
   };
 }

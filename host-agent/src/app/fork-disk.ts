@@ -9,6 +9,7 @@ import { NO_TIME, forkDraft } from './fork-draft.js';
 import { changed } from './instance-record.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
+import { removeInstanceFiles } from './remove-files.js';
 import type { Stopwatch } from './stopwatch.js';
 
 /** Makes a fork of a base's disk alone: stopped, or booted from it. */
@@ -30,7 +31,7 @@ export async function forkDisk(
   await using operation = Operation.begin(context, 'fork-disk', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);
-  operation.push('remove folder', () => context.files.remove(reserved.id));
+  operation.push('remove folder', () => removeInstanceFiles(context, reserved));
   await context.files.createFrom(files, reserved, signal);
   operation.reached('folder');
   const paths = context.paths.instance(reserved.id);

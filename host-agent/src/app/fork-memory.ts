@@ -11,6 +11,7 @@ import { changed } from './instance-record.js';
 import { machineSpec } from './machine-spec.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
+import { removeInstanceFiles } from './remove-files.js';
 import { closeLink } from './running-instances.js';
 import type { Stopwatch } from './stopwatch.js';
 
@@ -35,7 +36,7 @@ export async function forkMemory(
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);
   const paths = context.paths.instance(reserved.id);
-  operation.push('remove folder', () => context.files.remove(reserved.id));
+  operation.push('remove folder', () => removeInstanceFiles(context, reserved));
   await context.files.createFrom(files, reserved, signal);
   operation.reached('folder');
   const [disk] = await Promise.all([disks.clone(files, paths, signal), context.files.shareMemory(files.memory, paths)]);

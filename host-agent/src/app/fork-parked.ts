@@ -7,6 +7,7 @@ import type { ForkBase } from './fork-base.js';
 import { changed } from './instance-record.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
+import { removeInstanceFiles } from './remove-files.js';
 import type { Stopwatch } from './stopwatch.js';
 
 /** Room for the disk's data, in bytes. */
@@ -27,7 +28,7 @@ export async function forkParked(
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);
   const paths = context.paths.instance(reserved.id);
-  operation.push('remove folder', () => context.files.remove(reserved.id));
+  operation.push('remove folder', () => removeInstanceFiles(context, reserved));
   await context.files.createFrom(files, reserved, signal);
   operation.reached('folder');
   const [disk] = await Promise.all([disks.clone(files, paths, signal), context.files.shareCapture(files, paths)]);

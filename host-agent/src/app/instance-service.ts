@@ -62,7 +62,13 @@ export class InstanceService implements InstanceOperations {
   }
 
   async storageOf(reference: string): Promise<StorageUse> {
-    return this.context.files.use(this.get(reference).id);
+    const { disks, files, paths } = this.context;
+    const instance = this.get(reference);
+    const [rest, disk] = await Promise.all([
+      files.use(instance.id),
+      disks.usage(instance, paths.instance(instance.id)),
+    ]);
+    return { ownBytes: rest.ownBytes + disk.ownBytes, sharedBytes: rest.sharedBytes + disk.sharedBytes };
   }
 
   list({ pageSize, pageToken, states, labels }: ListInstancesCommand): {

@@ -37,6 +37,7 @@ export async function recover(context: Context): Promise<void> {
   await recoverSnapshots(context);
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
+  await sweepDisks(context);
   for (const { id, operation, step, instance: instanceId, request, begunAt } of cut) {
     const instance = instanceId === undefined ? undefined : store.byId(instanceId);
     const state = instance?.state;
@@ -145,6 +146,17 @@ async function recoverSnapshots({ snapshots, snapshotFiles, sealer, logger }: Co
   }
   const removed = await snapshotFiles.sweep(new Set(snapshots.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over snapshots');
+}
+
+/** Those that are not in the folders that went. */
+async function sweepDisks({ disks, store, snapshots, paths, logger }: Context): Promise<void> {
+  try {
+    const instances = store.list().map(({ id }) => paths.instance(id));
+    const removed = await disks.sweep([...instances, ...snapshots.list().map(({ id }) => paths.snapshot(id))]);
+    if (removed.length > 0) logger.warn({ removed }, 'removed left-over disks');
+  } catch (error) {
+    logger.error({ error: messageOf(error) }, 'left-over disks could not be removed');
+  }
 }
 
 async function fail(context: Context, instance: Instance, reason: string): Promise<void> {

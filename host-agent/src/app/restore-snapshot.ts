@@ -5,10 +5,12 @@ import type { Snapshot } from '../domain/snapshot.js';
 import { assertFreeBytes } from '../os/disk-space.js';
 import { captureFor } from './capture-fitness.js';
 import type { Context } from './context.js';
+import { settleDisk } from './disk-layer.js';
 import { assertCapability, usableDriver } from './drivers.js';
 import { changed, save } from './instance-record.js';
 import { Operation } from './operation.js';
 import { CLONE_MEMORY_BYTES } from './memory-budget.js';
+import { removeNextFiles } from './remove-files.js';
 import { resumeParked } from './restore-instance.js';
 import { killVm } from './running-instances.js';
 
@@ -53,7 +55,7 @@ export async function restoreSnapshot(
     instance.id,
     undefined,
   );
-  operation.push('remove staged files', () => context.files.removeNext(instance.id));
+  operation.push('remove staged files', () => removeNextFiles(context, instance));
   const files = context.paths.snapshot(id);
   const next = await context.files.createNext(instance.id, files, signal);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
@@ -72,6 +74,7 @@ export async function restoreSnapshot(
   operation.reached('end hypervisor');
   const replaced = await replaceFiles(context, replacing);
   operation.reached('replace');
+  await settleDisk(context, replaced);
   if (replaced.state === 'STOPPED') return { instance: replaced, restoreMs: performance.now() - started };
   return await resumeParked({ ...context, request: undefined }, replaced, started, signal);
 }

@@ -78,8 +78,13 @@ export class SnapshotService implements SnapshotOperations {
     return this.context.paths.snapshot(id).root;
   }
 
-  allocatedBytes({ id }: Snapshot): Promise<number> {
-    return this.context.snapshotFiles.allocatedBytes(id);
+  async allocatedBytes(snapshot: Snapshot): Promise<number> {
+    const { snapshotFiles, disks, paths } = this.context;
+    const [rest, disk] = await Promise.all([
+      snapshotFiles.allocatedBytes(snapshot.id),
+      disks.usage(snapshot, paths.snapshot(snapshot.id)),
+    ]);
+    return rest + disk.ownBytes + disk.sharedBytes;
   }
 
   private operate<Result>(

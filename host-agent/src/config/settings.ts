@@ -78,6 +78,17 @@ export const SETTINGS = {
     placeholder: 'PROGRAM',
     help: 'Cloud Hypervisor to run',
   },
+  'storage.zfs_dataset': {
+    schema: z
+      .string()
+      .regex(
+        /^$|^[A-Za-z][A-Za-z0-9_.:-]*(\/[A-Za-z0-9_][A-Za-z0-9_.:-]*)*$/,
+        'a ZFS dataset like tank/offshoot, or empty for none',
+      ),
+    default: '',
+    placeholder: 'DATASET',
+    help: 'ZFS dataset for the disks of hypervisors that read raw ones; this daemon alone may use it',
+  },
   'limits.instances': {
     schema: z.coerce
       .number('a whole number from 1 to 4000')
@@ -103,6 +114,12 @@ export const SETTINGS = {
     default: 120,
     placeholder: 'SECONDS',
     help: 'how long a boot may take until the agent answers',
+  },
+  'limits.pause_seconds': {
+    schema: z.coerce.number('seconds from 1 to 600').min(1, 'seconds from 1 to 600').max(600, 'seconds from 1 to 600'),
+    default: 30,
+    placeholder: 'SECONDS',
+    help: 'how long a running instance may stand still for a fork or snapshot of it',
   },
 } as const satisfies Record<string, { schema: z.ZodType; default: string | number; placeholder: string; help: string }>;
 

@@ -8,6 +8,14 @@ export type DiskFormat = 'qcow2' | 'raw';
 export const STORAGE_NAMES = ['overlay', 'reflink', 'sparse', 'zfs'] as const;
 export type StorageName = (typeof STORAGE_NAMES)[number];
 
+/** Whether the disk goes with its folder: there is nothing of it elsewhere. */
+export const DISKS_IN_FOLDERS: Readonly<Record<StorageName, boolean>> = {
+  overlay: true,
+  reflink: true,
+  sparse: true,
+  zfs: false,
+};
+
 /** What the disks of each are to a hypervisor. */
 export const DISK_FORMATS: Readonly<Record<StorageName, DiskFormat>> = {
   overlay: 'qcow2',

@@ -87,12 +87,27 @@ export async function copyOpenFile(
   await using output = await open(destination, 'wx', 0o600);
   await using made = new UnfinishedPath(destination);
   const reflinked = reflink && (await takesReflink(source.handle, output));
+  if (!reflinked) await output.truncate(Number(stats.size));
   const copiedBytes = reflinked ? 0 : await copyData(source, stats, output, signal);
   await copyAttributes(stats, destination);
   if (durable) await output.sync();
   signal?.throwIfAborted();
   made.keep();
   return { reflinked, copiedBytes };
+}
+
+/**
+ * Writes a file's data onto a block device that holds zeros, at least as large, and through to its medium. On failure some of
+ * it is there.
+ * @returns bytes copied
+ * @throws as {@link sparseCopy}
+ */
+export async function copyOntoDevice(source: string, device: string, signal?: AbortSignal): Promise<number> {
+  await using handle = await open(source, 'r');
+  await using output = await open(device, 'r+');
+  const copied = await copyData({ handle, path: source }, await handle.stat({ bigint: true }), output, signal);
+  await output.sync();
+  return copied;
 }
 
 /** FICLONE on a thread of the pool: the filesystem writes out the source's dirty pages first. */
@@ -109,7 +124,7 @@ async function takesReflink(input: FileHandle, output: FileHandle): Promise<bool
 
 const descriptorPath = (fd: number): string => `/proc/self/fd/${String(fd)}`;
 
-/** Fills an empty file with the extents of another. @returns bytes copied */
+/** Fills what holds nothing yet with the extents of a file. @returns bytes copied */
 async function copyData(
   source: SourceFile,
   stats: BigIntStats,
@@ -117,7 +132,6 @@ async function copyData(
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const size = Number(stats.size);
-  await output.truncate(size);
   const copier = new RangeCopier(source, output);
   let copied = 0;
   for (const { start, end } of extents(source.handle.fd, size, source.path)) {

@@ -1,11 +1,16 @@
 import type { StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
+import type { Image } from './image-store.js';
+import type { StorageUse } from './instance-files.js';
+
+/** What a new disk begins as. */
+export type DiskImage = Pick<Image, 'id' | 'rootDisk'>;
 
 /** How a disk came about from another, and what that cost. */
 export interface DiskClone {
-  /** Written by copying what the source's own file holds; 0 with a reflink. */
+  /** Written by copying what the source's own file holds; 0 where blocks are shared instead. */
   readonly copiedBytes: number;
-  /** The filesystem shares the source's blocks. */
+  /** The filesystem, or the pool, shares the source's blocks. */
   readonly reflinked: boolean;
   /** Files shared with the source, none of which anybody writes to. */
   readonly layers: number;
@@ -13,34 +18,53 @@ export interface DiskClone {
 }
 
 /**
- * The root disks of instances: in each folder one file that takes the writes, on top of any number of immutable layers under
- * names of their own, on top of the image's disk. Folders share layers by hard links, so that any of them can be removed
- * at any time.
+ * The root disks of instances and of their moments, one in each folder: `disk.qcow2` or `disk.raw` leads to it. Any of them can
+ * be destroyed at any time, whatever was made of it or it was made of.
+ *
+ * A storage is probed once, when it is opened (storage/open-storages.ts): one that this host does not have is none. Nobody has
+ * to promote a disk, either: only ZFS makes a clone depend on its source, and turns that round itself, in {@link snapshot} and
+ * {@link destroy}.
+ *
+ * On failure and cancellation some of what a call was to make may be there, until the folder's disk is destroyed.
  */
 export interface DiskStorage {
   readonly name: StorageName;
   /**
    * A fresh writable disk with the content of a read-only image, in a folder that has none. Takes no more room than the
-   * image's data. On failure some of it may be there, to be removed with the folder.
+   * image's data.
    */
-  create(imageDisk: string, folder: CapturePaths, signal?: AbortSignal): Promise<void>;
+  create(image: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void>;
   /**
-   * A copy of a disk nobody writes to meanwhile: links to its layers, and its own file by reflink, else only the extents that
-   * hold data, never dense. On failure some of it may be there, to be removed with the folder.
+   * Keeps the present moment of a disk, which is written again afterwards, in a folder of its own, where nobody writes it.
+   * Nobody writes the disk meanwhile, and what its VMM wrote was flushed. Called within a pause.
    */
-  clone(source: CapturePaths, destination: CapturePaths, signal?: AbortSignal): Promise<DiskClone>;
+  snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone>;
+  /** A writable disk with the content of a moment, or of another disk nobody writes to meanwhile. */
+  clone(source: CapturePaths, disk: CapturePaths, signal?: AbortSignal): Promise<DiskClone>;
+  /**
+   * Removes the disk of a folder and what it alone stood on; missing is success. No VMM may have it open.
+   * @throws InvalidState DISK_IN_USE naming what stands on it and is not the daemon's
+   */
+  destroy(folder: CapturePaths): Promise<void>;
+  /** Writes what the host still has in memory of the disk's own writes through to it: a VMM's writes, and no other files'. */
+  flush(folder: CapturePaths): Promise<void>;
+  /** What the disk takes, holes not counted. Blocks that a filesystem shares by itself count as everybody's own. */
+  usage(folder: CapturePaths): Promise<StorageUse>;
   /** Whether clones would copy so much that what the disk's own file holds had better become a layer first. */
   needsLayer(folder: CapturePaths): Promise<boolean>;
   /**
-   * For disks that have layers alone. Makes a new, empty top for a disk beside it, and a layer's name for the file that takes the writes now. Nothing has changed
-   * for the disk until its VMM writes to the new file, or {@link settle} takes that as the disk of a VM that does not run.
+   * For disks that have layers alone. Makes a new, empty top for a disk beside it, and a layer's name for the file that takes
+   * the writes now. Nothing has changed for the disk until its VMM writes to the new file, or {@link settle} takes that as the
+   * disk of a VM that does not run.
    * @returns the new file, absolute
    */
   prepareLayer(folder: CapturePaths): Promise<string>;
   /**
-   * Lets the disk's name lead to the file that is its top, wherever a daemon or a VMM ended between the two, and removes layers
-   * the disk does not stand on.
+   * Lets the disk's name lead to the file that is its top, wherever a daemon or a VMM ended between the two, and removes what
+   * was the disk of this folder, or part of it, and is not any more.
    * @param openFile the file to which the disk's VMM writes, as it says itself; without it no VMM may have the disk open
    */
   settle(folder: CapturePaths, openFile?: string): Promise<void>;
+  /** Removes disks that none of these folders has, which a killed daemon left. Returns what was removed. */
+  sweep(folders: readonly CapturePaths[]): Promise<readonly string[]>;
 }

@@ -53,7 +53,7 @@ export interface InstanceFiles {
   /** Removes it; forks made of it hold its memory by links of their own. */
   removeCapture(paths: CapturePaths): Promise<void>;
   stampOf(path: string): Promise<FileStamp>;
-  /** What the instance's folder takes; nothing where there is none. */
+  /** What the instance's folder takes beside its disk; nothing where there is none. */
   use(id: InstanceId): Promise<StorageUse>;
   /** Removes what a killed daemon left: folders on their way out, temporary files, memory of captures that were not finished, folders without an instance, captures. Returns what was removed. */
   sweep(known: ReadonlySet<string>): Promise<readonly string[]>;

@@ -7,7 +7,7 @@ import type { CapturePaths } from '../paths.js';
 export interface SnapshotFiles {
   /** The folder in which a snapshot is put together, which is to be made; nobody sees it as one. */
   staged(id: SnapshotId): CapturePaths;
-  /** Stamps of the files that lie in the staged folder, by name. */
+  /** Stamps of the files that lie in the staged folder, by name; a disk that is elsewhere has none. */
   stampsOf(staged: CapturePaths): Promise<Readonly<Record<string, FileStamp>>>;
   /** Writes the record and gives the folder its name: from here on it is a snapshot. */
   publish(snapshot: Snapshot): Promise<void>;
@@ -19,7 +19,7 @@ export interface SnapshotFiles {
   flush(snapshot: Snapshot, signal: AbortSignal): Promise<void>;
   /** Checksums of all files, as they are now, by name. Reads everything. */
   checksumsOf(snapshot: Snapshot, signal: AbortSignal): Promise<Readonly<Record<string, string>>>;
-  /** Bytes of the files on disk. */
+  /** Bytes of the files on disk, but for the snapshot's disk. */
   allocatedBytes(id: SnapshotId): Promise<number>;
   /** Removes the folder, staged or published, at once for every onlooker; missing is success. */
   remove(id: SnapshotId): Promise<void>;

@@ -2,14 +2,13 @@ import { link, lstat, mkdir, readFile, readdir, rename, rm, rmdir } from 'node:f
 import { basename, dirname, join } from 'node:path';
 import type { InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
-import { isLayerName } from '../domain/layer-name.js';
 import { UNFINISHED_COPY, copyDirectory } from '../os/directory-copy.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
-import { DISK_FILES, type CapturePaths, type StatePaths } from '../paths.js';
+import { storageUse } from '../os/storage-use.js';
+import { isDiskFile, type CapturePaths, type StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
 import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
-import { storageUse } from './storage-use.js';
 
 /** Folder of files that were to replace an instance's own. */
 const NEXT = 'next';
@@ -26,7 +25,6 @@ const NOT_COPIED = [
   NEXT_MEMORY,
   'device-state',
   'mailboxes.json',
-  ...Object.values(DISK_FILES),
   'instance.json',
   'snapshot.json',
   'run',
@@ -149,7 +147,7 @@ export class InstanceDirectories implements InstanceFiles {
   }
 
   async use(id: InstanceId): Promise<StorageUse> {
-    return storageUse(this.paths.instance(id).root);
+    return storageUse(this.paths.instance(id).root, (name) => !isDiskFile(name));
   }
 
   async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
@@ -175,8 +173,8 @@ export class InstanceDirectories implements InstanceFiles {
  * disk are shared by links instead, the disk is cloned, and the rest is of the one that has it.
  */
 async function copyFolder(source: CapturePaths, destination: CapturePaths, signal: AbortSignal): Promise<void> {
-  const layers = (await readdir(source.root)).filter(isLayerName);
-  await copyDirectory(source.root, destination.root, { exclude: [...NOT_COPIED, ...layers], durable: false }, signal);
+  const disk = (await readdir(source.root)).filter(isDiskFile);
+  await copyDirectory(source.root, destination.root, { exclude: [...NOT_COPIED, ...disk], durable: false }, signal);
 }
 
 type StoredWorkload = Omit<WorkloadSpec, 'files'> & {

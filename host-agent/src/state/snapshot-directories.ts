@@ -1,4 +1,4 @@
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import type { SnapshotId } from '../domain/ids.js';
@@ -6,7 +6,8 @@ import type { FileStamp } from '../domain/instance.js';
 import type { Snapshot } from '../domain/snapshot.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import { digestFile } from '../os/file-digest.js';
-import { CapturePaths, SnapshotPaths, type StatePaths } from '../paths.js';
+import { storageUse } from '../os/storage-use.js';
+import { CapturePaths, SnapshotPaths, isDiskFile, type StatePaths } from '../paths.js';
 import type { SnapshotFiles } from '../ports/snapshot-files.js';
 import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
 
@@ -20,13 +21,15 @@ export class SnapshotDirectories implements SnapshotFiles {
   constructor(private readonly paths: StatePaths) {}
 
   staged(id: SnapshotId): CapturePaths {
-    return new CapturePaths(this.stagedRoot(id));
+    return new CapturePaths(this.stagedRoot(id), id);
   }
 
   async stampsOf(staged: CapturePaths): Promise<Readonly<Record<string, FileStamp>>> {
-    const names = (await readdir(staged.root)).sort();
+    // A disk that is not in the folder is a link: whoever keeps it answers for it.
+    const entries = await readdir(staged.root, { withFileTypes: true });
+    const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
     return Object.fromEntries(
-      await Promise.all(names.map(async (name) => [name, await stampOf(join(staged.root, name))] as const)),
+      await Promise.all(names.sort().map(async (name) => [name, await stampOf(join(staged.root, name))] as const)),
     );
   }
 
@@ -73,11 +76,8 @@ export class SnapshotDirectories implements SnapshotFiles {
   }
 
   async allocatedBytes(id: SnapshotId): Promise<number> {
-    const { root } = this.paths.snapshot(id);
-    const names = (await unlessMissing(readdir(root))) ?? [];
-    const files = await Promise.all(names.map((name) => unlessMissing(stat(join(root, name)))));
-    // stat(2): blocks are units of 512 bytes, whatever the filesystem's own.
-    return files.reduce((sum, file) => sum + (file?.blocks ?? 0) * 512, 0);
+    const { ownBytes, sharedBytes } = await storageUse(this.paths.snapshot(id).root, (name) => !isDiskFile(name));
+    return ownBytes + sharedBytes;
   }
 
   async remove(id: SnapshotId): Promise<void> {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseImageId } from '../domain/ids.js';
 import { isLayerName, mintLayerName } from '../domain/layer-name.js';
 import { CapturePaths } from '../paths.js';
 import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
@@ -24,7 +25,8 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
     root = await mkdtemp(join(tmpdir(), 'layers, of "a" disk-'));
     await writeFile(join(root, 'image'), Buffer.alloc(4 * MIB, 0x11));
     folder = await newFolder('source');
-    await new Qcow2Disks(false).create(join(root, 'image'), folder);
+    const image = { id: parseImageId('1'.repeat(64)), rootDisk: join(root, 'image') };
+    await new Qcow2Disks(false).create(image, folder);
   });
   afterEach(() => rm(root, { recursive: true }));
 
@@ -124,7 +126,9 @@ describe.skipIf(missing !== '')(`the layers of a disk${missing && ` (skipped: ${
     await io(folder.disk('qcow2'), 'write -P 1 0 2M');
     const { copiedBytes, reflinked, ms } = await new Qcow2Disks(false).clone(folder, await newFolder('clone'));
     const { blocks } = await stat(folder.disk('qcow2'));
-    expect(copiedBytes).toBe(reflinked ? 0 : blocks * 512);
+    // ext4 counts a block of its own for a file in more pieces than its inode has room for.
+    expect(copiedBytes).toBeLessThanOrEqual(blocks * 512);
+    expect(copiedBytes).toBeGreaterThanOrEqual(reflinked ? 0 : blocks * 512 - 4096);
     expect(ms).toBeGreaterThan(0);
   });
 

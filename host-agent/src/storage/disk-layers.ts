@@ -28,7 +28,7 @@ export async function prepareLayer(folder: CapturePaths): Promise<string> {
     await link(folder.disk('qcow2'), folder.layer(base));
   }
   const top = folder.layer(mintLayerName());
-  await createEmptyOverlay(`${top}.tmp`, { virtualBytes, backing: base });
+  await createEmptyOverlay(`${top}.tmp`, { virtualBytes, backing: base, backingFormat: 'qcow2' });
   await rename(`${top}.tmp`, top);
   return top;
 }

@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { describeOn } from '../os/testing/describe-on.js';
+import type { DiskStorage } from '../ports/disk-storage.js';
 import { openStorages } from './open-storages.js';
 
-const namesIn = async (directory: string): Promise<string[]> => (await openStorages(directory)).map(({ name }) => name);
+const namesIn = async (directory: string): Promise<string[]> =>
+  (await openStorages(directory, '')).here.map(({ name }) => name);
 
 describe('the storages of a state directory', () => {
   describe.each([
@@ -20,8 +22,21 @@ describe('the storages of a state directory', () => {
         const before = await readdir(path);
         expect(await namesIn(path)).toEqual(names);
         expect(await readdir(path)).toEqual(before);
+        const { missing } = await openStorages(path, '');
+        expect(missing.get('reflink') ?? 'reflink').toMatch(/^reflink$|is on \S+, without reflinks$/);
       });
     });
+  });
+
+  it('begin with the pool that was named, and are none where that cannot be had', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'storages-'));
+    const zfs = { name: 'zfs' } as Partial<DiskStorage> as DiskStorage;
+    const { here, missing } = await openStorages(directory, 'tank/offshoot', () => Promise.resolve(zfs));
+    expect(here[0]).toBe(zfs);
+    expect(missing.has('zfs')).toBe(false);
+    const refused = openStorages(directory, 'tank/offshoot', () => Promise.reject(new Error('no pool')));
+    await expect(refused).rejects.toThrow('no pool');
+    await rm(directory, { recursive: true });
   });
 
   it('cannot be found out where the directory is missing', async () => {

@@ -1,15 +1,46 @@
+import { open } from 'node:fs/promises';
+import type { StorageName } from '../domain/storage-name.js';
+import { filesystemTypeOf } from '../os/filesystem-type.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import { Qcow2Disks } from './qcow2-disks.js';
 import { RawDisks } from './raw-disks.js';
 import { canReflink } from './reflink-probe.js';
+import { openZfs } from './zfs/open-zfs.js';
 
-/** The disk storages that this state directory's filesystem has, best ones first: found out by trying. */
-export async function openStorages(stateDirectory: string): Promise<readonly DiskStorage[]> {
+export interface OpenedStorages {
+  /** Best ones first. */
+  readonly here: readonly DiskStorage[];
+  /** Why the others are not. */
+  readonly missing: ReadonlyMap<StorageName, string>;
+}
+
+/**
+ * The disk storages that this state directory has, found out by trying: the probe of the storage port.
+ * @param zfsDataset empty for none; one that is named has to be there
+ * @throws Unsupported, InvalidState as {@link openZfs}
+ */
+export async function openStorages(
+  stateDirectory: string,
+  zfsDataset: string,
+  zfs: (dataset: string) => Promise<DiskStorage> = (dataset) => openZfs({ dataset, stateDirectory }),
+): Promise<OpenedStorages> {
   const reflinks = await canReflink(stateDirectory);
-  return [
-    new Qcow2Disks(reflinks),
-    ...(reflinks ? [new RawDisks('reflink')] : []),
-    // Also where there are reflinks: of a state directory that was elsewhere before.
-    new RawDisks('sparse'),
-  ];
+  const missing = new Map<StorageName, string>();
+  if (!reflinks) missing.set('reflink', `${stateDirectory} is on ${await typeOf(stateDirectory)}, without reflinks`);
+  if (zfsDataset === '') missing.set('zfs', 'storage.zfs_dataset is not set');
+  return {
+    here: [
+      ...(zfsDataset === '' ? [] : [await zfs(zfsDataset)]),
+      new Qcow2Disks(reflinks),
+      ...(reflinks ? [new RawDisks('reflink')] : []),
+      // Also where there are reflinks: of a state directory that was elsewhere before.
+      new RawDisks('sparse'),
+    ],
+    missing,
+  };
+}
+
+async function typeOf(directory: string): Promise<string> {
+  await using handle = await open(directory, 'r');
+  return filesystemTypeOf(handle.fd);
 }

@@ -1,16 +1,21 @@
 import { linkSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { execa } from 'execa';
-import { Unsupported, errnoOf } from '@offshoot/shared/errors.js';
+import { readdir, rm, stat } from 'node:fs/promises';
+import { errnoOf } from '@offshoot/shared/errors.js';
+import { isLayerName } from '../domain/layer-name.js';
+import { flushFile } from '../os/flush-file.js';
 import { sparseCopy } from '../os/sparse-copy.js';
-import type { CapturePaths } from '../paths.js';
-import type { DiskClone, DiskStorage } from '../ports/disk-storage.js';
+import { storageUse } from '../os/storage-use.js';
+import { DISK_FILES, type CapturePaths } from '../paths.js';
+import type { DiskClone, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { StorageUse } from '../ports/instance-files.js';
 import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
 import { worthLayer } from './layer-policy.js';
+import { createEmptyOverlay } from './qcow2-header.js';
 
 /**
  * Each instance's disk is a qcow2 layer over the image's read-only root disk: made in no time, and its clone is as large
- * as what the instance itself wrote since its last layer. All instances of an image share its pages in the page cache.
+ * as what the instance itself wrote since its last layer. All instances of an image share its pages in the page cache. Folders
+ * share layers by hard links, so that any of them can be removed at any time.
  */
 export class Qcow2Disks implements DiskStorage {
   readonly name = 'overlay';
@@ -18,35 +23,40 @@ export class Qcow2Disks implements DiskStorage {
   constructor(
     /** Whether the filesystem clones a file of any size at once; layers are then of no use. */
     readonly reflinks: boolean,
-    private readonly qemuImg = 'qemu-img',
   ) {}
 
-  async create(imageDisk: string, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
-    const disk = folder.disk('qcow2');
-    try {
-      // An absolute path is the one form of a backing name that means the same to every hypervisor, and QEMU looks for the
-      // name of a protocol before the first slash only. lazy_refcounts would need a repair after a kill: off.
-      await execa(this.qemuImg, ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', imageDisk, disk], {
-        ...(signal === undefined ? {} : { cancelSignal: signal }),
-        stdin: 'ignore',
-      });
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (errnoOf(error) !== 'ENOENT') throw error;
-      throw new Unsupported(`${this.qemuImg} is not installed: install the package qemu-utils`, {
-        reason: 'PROGRAM_MISSING',
-        metadata: { program: this.qemuImg },
-        cause: error,
-      });
-    }
+  async create({ rootDisk }: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    // An absolute path is the one form of a backing name that means the same to every hypervisor, and QEMU looks for the name
+    // of a protocol before the first slash only.
+    const { size } = await stat(rootDisk);
+    await createEmptyOverlay(folder.disk('qcow2'), { virtualBytes: size, backing: rootDisk, backingFormat: 'raw' });
   }
 
-  async clone(source: CapturePaths, destination: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
+  snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
+    return this.clone(disk, moment, signal);
+  }
+
+  async clone(source: CapturePaths, disk: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
     const started = performance.now();
     const layers = layersOf(source);
-    for (const name of layers) linkUnlessThere(source.layer(name), destination.layer(name));
-    const { reflinked, copiedBytes } = await sparseCopy(source.disk('qcow2'), destination.disk('qcow2'), signal);
+    for (const name of layers) linkUnlessThere(source.layer(name), disk.layer(name));
+    const { reflinked, copiedBytes } = await sparseCopy(source.disk('qcow2'), disk.disk('qcow2'), signal);
     return { reflinked, copiedBytes, layers: layers.length, ms: performance.now() - started };
+  }
+
+  async destroy(folder: CapturePaths): Promise<void> {
+    await rm(folder.disk('qcow2'), { force: true });
+    for (const name of await namesIn(folder)) if (isLayerName(name)) await rm(folder.layer(name), { force: true });
+  }
+
+  /** The layers below were written through when they got their top. */
+  async flush(folder: CapturePaths): Promise<void> {
+    await flushFile(folder.disk('qcow2'));
+  }
+
+  usage(folder: CapturePaths): Promise<StorageUse> {
+    return storageUse(folder.root, (name) => name === DISK_FILES.qcow2 || isLayerName(name));
   }
 
   async needsLayer(folder: CapturePaths): Promise<boolean> {
@@ -62,6 +72,20 @@ export class Qcow2Disks implements DiskStorage {
 
   settle(folder: CapturePaths, openFile?: string): Promise<void> {
     return settleDisk(folder, openFile);
+  }
+
+  /** The disk goes with its folder. */
+  sweep(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+}
+
+async function namesIn({ root }: CapturePaths): Promise<string[]> {
+  try {
+    return await readdir(root);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
   }
 }
 

@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Corrupt } from '@offshoot/shared/errors.js';
+import type { DiskFormat } from '../domain/storage-name.js';
 
 /**
  * The little of qcow2 that layers need (QEMU's docs/interop/qcow2.txt; numbers are big-endian): what a disk stands on can be
@@ -43,20 +44,26 @@ export function readQcow2Header(path: string): Qcow2Header {
 }
 
 /**
- * Makes a disk that holds nothing yet and stands on another one of that size, in qcow2 format. Through to the platter: the
- * guest may soon have everything it has flushed behind it.
+ * Makes a disk that holds nothing yet and stands on another one of that size. Through to the platter: the guest may soon have
+ * everything it has flushed behind it. References are counted at once, not lazily: a disk would need a repair after a kill.
  */
 export async function createEmptyOverlay(
   path: string,
-  { virtualBytes, backing }: { readonly virtualBytes: number; readonly backing: string },
+  disk: {
+    readonly virtualBytes: number;
+    /** Absolute, or a name in the disk's folder. */
+    readonly backing: string;
+    readonly backingFormat: DiskFormat;
+  },
 ): Promise<void> {
+  const { virtualBytes, backing, backingFormat } = disk;
   const l1Entries = Math.ceil(virtualBytes / L1_ENTRY_BYTES);
   const l1Clusters = Math.max(1, Math.ceil((l1Entries * 8) / CLUSTER_BYTES));
   // Clusters in the file: header, refcount table, refcount block, level 1 table.
   const [refcountTable, refcountBlock, l1Table] = [CLUSTER_BYTES, 2 * CLUSTER_BYTES, 3 * CLUSTER_BYTES];
   const clusters = 3 + l1Clusters;
 
-  const format = Buffer.from('qcow2');
+  const format = Buffer.from(backingFormat);
   const name = Buffer.from(backing);
   const extension = Buffer.alloc(8 + 8 + 8); // type and length; the format, padded; the end of extensions
   extension.writeUInt32BE(BACKING_FORMAT_EXTENSION, 0);

@@ -1,7 +1,11 @@
-import { chmod } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
+import { flushFile } from '../os/flush-file.js';
 import { copyExtents, sparseCopy, type CopyCost } from '../os/sparse-copy.js';
-import type { CapturePaths } from '../paths.js';
-import type { DiskClone, DiskStorage } from '../ports/disk-storage.js';
+import { storageUse } from '../os/storage-use.js';
+import { DISK_FILES, type CapturePaths } from '../paths.js';
+import type { DiskClone, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { StorageUse } from '../ports/instance-files.js';
+import { WithoutLayers } from './without-layers.js';
 
 /** How one file becomes another in each. */
 const COPIES = { reflink: sparseCopy, sparse: copyExtents } as const satisfies Record<
@@ -13,30 +17,45 @@ const COPIES = { reflink: sparseCopy, sparse: copyExtents } as const satisfies R
  * Each instance's disk is a raw file of its own: what every hypervisor reads. It is a copy that shares the image's blocks, or
  * has copies of those that hold data. An image on another filesystem than the disks is copied by its data in either case.
  */
-export class RawDisks implements DiskStorage {
-  constructor(readonly name: keyof typeof COPIES) {}
+export class RawDisks extends WithoutLayers implements DiskStorage {
+  constructor(readonly name: keyof typeof COPIES) {
+    super();
+  }
 
-  async create(imageDisk: string, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+  async create({ rootDisk }: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
     const disk = folder.disk('raw');
-    await COPIES[this.name](imageDisk, disk, signal);
+    await COPIES[this.name](rootDisk, disk, signal);
     await chmod(disk, 0o600); // the image's own mode lets nobody write
   }
 
-  async clone(source: CapturePaths, destination: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
+  snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
+    return this.clone(disk, moment, signal);
+  }
+
+  async clone(source: CapturePaths, disk: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
     const started = performance.now();
-    const cost = await COPIES[this.name](source.disk('raw'), destination.disk('raw'), signal);
+    const cost = await COPIES[this.name](source.disk('raw'), disk.disk('raw'), signal);
     return { ...cost, layers: 0, ms: performance.now() - started };
   }
 
-  needsLayer(): Promise<boolean> {
-    return Promise.resolve(false);
+  async destroy(folder: CapturePaths): Promise<void> {
+    await rm(folder.disk('raw'), { force: true });
   }
 
-  prepareLayer({ root }: CapturePaths): Promise<never> {
-    return Promise.reject(new Error(`the disk in ${root} is a raw one, which has no layers`));
+  async flush(folder: CapturePaths): Promise<void> {
+    await flushFile(folder.disk('raw'));
+  }
+
+  usage(folder: CapturePaths): Promise<StorageUse> {
+    return storageUse(folder.root, (name) => name === DISK_FILES.raw);
   }
 
   settle(): Promise<void> {
     return Promise.resolve();
+  }
+
+  /** The disk goes with its folder. */
+  sweep(): Promise<readonly string[]> {
+    return Promise.resolve([]);
   }
 }

@@ -35,7 +35,7 @@ class Machine implements Disposable {
     this.write('sys/fs/cgroup/cgroup.controllers', 'cpu memory\n');
     mkdirSync(join(this.state, 'instances'), { recursive: true });
     vi.stubEnv('PATH', join(this.root, 'bin'));
-    for (const program of ['mkfs.ext4', 'e2fsck', 'debugfs', 'qemu-img']) this.write(`bin/${program}`, '', 0o755);
+    for (const program of ['mkfs.ext4', 'e2fsck', 'debugfs']) this.write(`bin/${program}`, '', 0o755);
     vi.spyOn(sparse, 'sparseCopy').mockResolvedValue({ reflinked: true, copiedBytes: 0 });
     vi.spyOn(space, 'freeBytes').mockResolvedValue(100 * 2 ** 30);
   }
@@ -189,14 +189,6 @@ describe('the doctor', () => {
       /^debugfs not found/,
       () => {
         machine.remove('bin/debugfs');
-      },
-    ],
-    [
-      'qemu-utils',
-      'fail',
-      /^qemu-img not found/,
-      () => {
-        machine.remove('bin/qemu-img');
       },
     ],
     [

@@ -6,10 +6,7 @@ const PACKAGES: readonly {
   readonly name: string;
   readonly programs: readonly string[];
   readonly without: string;
-}[] = [
-  { name: 'e2fsprogs', programs: ['mkfs.ext4', 'e2fsck', 'debugfs'], without: 'images cannot be built' },
-  { name: 'qemu-utils', programs: ['qemu-img'], without: 'instances cannot be given a disk' },
-];
+}[] = [{ name: 'e2fsprogs', programs: ['mkfs.ext4', 'e2fsck', 'debugfs'], without: 'images cannot be built' }];
 
 export const PROGRAM_CHECKS: readonly Check[] = PACKAGES.map(({ name, programs, without }) => ({
   name,

@@ -1,15 +1,18 @@
 import { lstat, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import type { StorageUse } from '../ports/instance-files.js';
 
 /** The unit of st_blocks, whatever the file system's own blocks are (stat(2)). */
 const BLOCK_BYTES = 512;
 
-/** What a folder takes on the disk; files that go meanwhile count as gone. */
-export async function storageUse(folder: string): Promise<StorageUse> {
+/**
+ * What a folder takes on the disk; files that go meanwhile count as gone.
+ * @param counted which of the names in the folder count, with all that is below them
+ */
+export async function storageUse(folder: string, counted: (name: string) => boolean = () => true): Promise<StorageUse> {
   const inodes = new Map<bigint, { bytes: number; names: number; links: number }>();
-  for (const path of await namesIn(folder)) {
+  for (const path of await namesIn(folder, counted)) {
     const stats = await unlessGone(lstat(path, { bigint: true }));
     if (stats?.isFile() !== true) continue;
     const { ino, blocks, nlink } = stats;
@@ -23,9 +26,12 @@ export async function storageUse(folder: string): Promise<StorageUse> {
   return { ownBytes, sharedBytes };
 }
 
-async function namesIn(folder: string): Promise<string[]> {
+async function namesIn(folder: string, counted: (name: string) => boolean): Promise<string[]> {
   const entries = (await unlessGone(readdir(folder, { recursive: true, withFileTypes: true }))) ?? [];
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => counted(relative(folder, path).split(sep)[0] ?? ''));
 }
 
 async function unlessGone<Value>(work: Promise<Value>): Promise<Value | undefined> {

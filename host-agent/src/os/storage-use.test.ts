@@ -27,6 +27,13 @@ describe("what an instance's folder takes on the disk", () => {
     expect(await storageUse(folder)).toEqual({ ownBytes: 3 * MIB, sharedBytes: 0 });
   });
 
+  it('is counted for some names alone, with all that is below them', async () => {
+    write('disk', 2);
+    write('logs/disk', 1);
+    expect(await storageUse(folder, (name) => name === 'disk')).toEqual({ ownBytes: 2 * MIB, sharedBytes: 0 });
+    expect(await storageUse(folder, (name) => name !== 'disk')).toEqual({ ownBytes: MIB, sharedBytes: 0 });
+  });
+
   it('is shared as long as another folder holds the file', async () => {
     write('memory', 3);
     linkSync(join(folder, 'memory'), join(root, 'of-a-fork'));

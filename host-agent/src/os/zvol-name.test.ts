@@ -1,0 +1,26 @@
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { zvolNameOf } from './zvol-name.js';
+
+describe('the volume a device is', () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'zvol-name-'));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  it('is none where nothing is there, or a link leads nowhere', async () => {
+    const path = join(folder, 'volume');
+    expect(await zvolNameOf(path)).toBeUndefined();
+    await symlink(join(folder, 'zd16'), path);
+    expect(await zvolNameOf(path)).toBeUndefined();
+  });
+
+  it('cannot be told of what is none', async () => {
+    const path = join(folder, 'file');
+    await writeFile(path, '');
+    await expect(zvolNameOf(path)).rejects.toThrow('ENOTTY');
+  });
+});
