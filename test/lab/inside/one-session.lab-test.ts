@@ -18,7 +18,7 @@ const PATIENTLY = ['--ack-timeout', '30', '--network-timeout', '30'];
 
 /** What differs from run to run, whatever the driver. */
 const VARIES = new Set(
-  'id vmmPid createTime captureTime restoreTime bootTime pauseTime timings latency disk sourceDisk imageId storage'.split(
+  'id bootId vmmPid createTime captureTime restoreTime bootTime pauseTime timings latency disk sourceDisk imageId storage'.split(
     ' ',
   ),
 );
@@ -29,9 +29,12 @@ function comparable(answer: unknown, driver: string): unknown {
     JSON.stringify(answer, (key, value: unknown) => {
       if (VARIES.has(key)) return undefined;
       if (key === 'driver') return value === driver ? 'THE DRIVER' : value;
-      if (key === 'latencyMs') return undefined;
       return value;
-    }).replaceAll(/[0-9a-z]{26}/g, 'ID'),
+    })
+      .replaceAll(/[0-9a-z]{26}/g, 'ID')
+      // Of the daemon's state directory.
+      .replaceAll(/offshoot-test-\w+/g, 'STATE')
+      .replaceAll(/oft-[0-9a-f]+/g, 'oft-STATE'),
   );
 }
 
