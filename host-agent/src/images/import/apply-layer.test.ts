@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readTar } from '../tar/read-tar.js';
 import { tarOfTest } from '../testing/tar-of-test.js';
 import { applyLayer } from './apply-layer.js';
@@ -12,6 +12,9 @@ import { IMPORT_LIMITS, ImportBudget } from './import-limits.js';
 import type { EntryOfTest } from '../testing/tar-of-test.js';
 import type { DirectoryNode } from './image-tree.js';
 import type { ImportLimits } from './import-limits.js';
+
+// Programs are run, on machines that do other things too.
+vi.setConfig({ testTimeout: 60_000 });
 
 let folder: string;
 beforeEach(async () => {

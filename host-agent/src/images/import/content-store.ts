@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { copyFile, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
 import type { TarEntry } from '../tar/read-tar.js';
@@ -20,7 +20,7 @@ export class ContentStore {
   ) {}
 
   /** Path for a further file, which does not exist. */
-  next(): string {
+  private next(): string {
     return join(this.folder, String(this.files++));
   }
 
@@ -48,6 +48,20 @@ export class ContentStore {
     return { content, bytes: this.written - before };
   }
 
+  /** A copy of a file of this machine. */
+  async copy(path: string): Promise<{ content: string; bytes: number }> {
+    const { size: bytes } = await stat(path);
+    this.take(bytes);
+    const content = this.next();
+    await copyFile(path, content);
+    return { content, bytes };
+  }
+
+  private take(bytes: number): void {
+    this.written += bytes;
+    this.budget.assertRoom(this.written);
+  }
+
   private async write(file: FileHandle, data: Buffer, position: number): Promise<void> {
     for (let from = 0; from < data.length;) {
       const piece = data.subarray(from, from + PIECE);
@@ -58,8 +72,7 @@ export class ContentStore {
       // All that follows up to the next piece of zeros goes at once.
       let end = from + piece.length;
       while (end < data.length && !isZero(data.subarray(end, end + PIECE))) end = Math.min(end + PIECE, data.length);
-      this.written += end - from;
-      this.budget.assertRoom(this.written);
+      this.take(end - from);
       for (let at = from; at < end;) at += (await file.write(data, at, end - at, position + at)).bytesWritten;
       from = end;
     }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { execa } from 'execa';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { askDebugfs } from '../debugfs.js';
 import { parseInode } from '../debugfs-inode.js';
 import { formatExt4, timeFor, validateExt4 } from '../ext4-disk.js';
@@ -18,6 +18,9 @@ import { IMPORT_LIMITS, ImportBudget } from './import-limits.js';
 import { layOutTree } from './lay-out-tree.js';
 import type { TarEntry } from '../tar/read-tar.js';
 import type { EntryOfTest } from '../testing/tar-of-test.js';
+
+// Programs are run, on machines that do other things too.
+vi.setConfig({ testTimeout: 60_000 });
 
 const TIME = 1_700_000_000;
 

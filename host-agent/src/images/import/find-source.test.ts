@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { execa } from 'execa';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OciLayoutOfTest } from '../testing/oci-layout-of-test.js';
 import { tarOfTest } from '../testing/tar-of-test.js';
 import { applyLayer } from './apply-layer.js';
@@ -13,6 +13,9 @@ import { ImageTree } from './image-tree.js';
 import { IMPORT_LIMITS, ImportBudget } from './import-limits.js';
 import type { ImportLimits } from './import-limits.js';
 import type { RootSource } from './root-source.js';
+
+// Programs are run, on machines that do other things too.
+vi.setConfig({ testTimeout: 60_000 });
 
 const signal = new AbortController().signal;
 

@@ -1,4 +1,4 @@
-import { copyFile, readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Unsupported } from '@offshoot/shared/errors.js';
 import { sharedLibraries } from '../shared-libraries.js';
@@ -66,11 +66,9 @@ export async function addRuntime(
     tree.place(fromText(path), directory(attributes(0o755)), layer);
   };
   const add = async (path: string, source: string, mode: number): Promise<string> => {
-    const content = store.next();
-    await copyFile(source, content);
-    const { size: bytes } = await stat(content);
-    tree.place(fromText(path), { kind: 'file', attributes: attributes(mode), content, bytes }, layer);
-    return content;
+    const kept = await store.copy(source);
+    tree.place(fromText(path), { kind: 'file', attributes: attributes(mode), ...kept }, layer);
+    return kept.content;
   };
 
   for (const path of [OURS, RUNTIME, `${RUNTIME}/bin`, `${RUNTIME}/lib`]) folder(path);

@@ -4,11 +4,14 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { execa } from 'execa';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { padded, paxRecord, tarOfTest, withChecksum } from '../testing/tar-of-test.js';
 import { fromText } from './byte-string.js';
 import { readTar } from './read-tar.js';
 import type { TarEntry } from './read-tar.js';
+
+// Programs are run, on machines that do other things too.
+vi.setConfig({ testTimeout: 60_000 });
 
 type Read = Omit<TarEntry, 'content'> & { readonly data: Buffer };
 
@@ -215,7 +218,7 @@ describe('a tar', () => {
     ['with a map of holes of text', sparse({ 'GNU.sparse.map': 'a,b', 'GNU.sparse.size': '9' }, 'ab'), /not in order/],
   ])('%s is refused', async (_, tar, message) => {
     await expect(read(tar)).rejects.toMatchObject({
-      kind: 'Corrupt',
+      kind: 'InvalidInput',
       reason: 'TAR_MALFORMED',
       message: expect.stringMatching(message) as string,
     });
