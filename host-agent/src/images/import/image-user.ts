@@ -6,7 +6,9 @@ import type { ImageTree } from './image-tree.js';
 
 /** Of the largest directories of users that are files. */
 const MAX_FILE = 2 ** 20;
-const NUMBER = /^\d{1,10}$/;
+
+/** uid_t and gid_t have 32 bits; all of them set means "leave it as it is" (setresuid(2)), which would be root. */
+const isId = (text: string): boolean => /^\d{1,10}$/.test(text) && Number(text) < 2 ** 32 - 1;
 
 /**
  * Whom `USER[:GROUP]` of an image's configuration means, by the image's own passwd(5) and group(5), as container runtimes
@@ -19,10 +21,10 @@ export async function findUser(tree: ImageTree, text: string): Promise<ImageUser
   const groups = await readRecords(tree, 'etc/group');
 
   const user = users.find(([login, , uid]) => login === name || uid === name);
-  if (user === undefined && !NUMBER.test(name)) throw unknown('user', name, 'passwd');
+  if (user === undefined && !isId(name)) throw unknown('user', name, 'passwd');
   const uid = Number(user?.[2] ?? name);
   const home = user?.[5] ?? '';
-  const gid = group === undefined || group === '' ? Number(user?.[3] ?? 0) : groupId(groups, group);
+  const gid = group === undefined || group === '' ? Number(user?.[3] ?? '0') : groupId(groups, group);
   const further =
     group === undefined || group === ''
       ? groups.filter(([, , , members]) => user !== undefined && (members ?? '').split(',').includes(user[0] ?? ''))
@@ -30,14 +32,14 @@ export async function findUser(tree: ImageTree, text: string): Promise<ImageUser
   return {
     uid,
     gid,
-    groups: further.map(([, , id]) => Number(id)).filter((id) => Number.isSafeInteger(id) && id !== gid),
+    groups: further.map(([, , id]) => Number(id)).filter((id) => id !== gid),
     home: home.startsWith('/') ? home : '/',
   };
 }
 
 function groupId(groups: readonly string[][], name: string): number {
   const group = groups.find(([title, , gid]) => title === name || gid === name);
-  if (group === undefined && !NUMBER.test(name)) throw unknown('group', name, 'group');
+  if (group === undefined && !isId(name)) throw unknown('group', name, 'group');
   return Number(group?.[2] ?? name);
 }
 
@@ -51,7 +53,7 @@ async function readRecords(tree: ImageTree, path: string): Promise<string[][]> {
     .toString('utf8', 0, bytesRead)
     .split('\n')
     .map((line) => line.split(':'))
-    .filter((fields) => fields.length >= 4 && NUMBER.test(fields[2] ?? ''));
+    .filter(([, , id = '', primary = '']) => isId(id) && (path !== 'etc/passwd' || isId(primary)));
 }
 
 const unknown = (what: string, name: string, file: string) =>
