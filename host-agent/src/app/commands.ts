@@ -1,6 +1,6 @@
 import type { CheckResult } from './doctor/check.js';
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
-import type { Image } from '../ports/image-store.js';
+import type { Image, ImportOrder } from '../ports/image-store.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
@@ -256,7 +256,7 @@ export interface HostOperations {
 
 export interface ImageOperations {
   import(
-    source: string,
+    order: ImportOrder,
     onStep: (step: { step: string; index: number; total: number }) => void,
     signal: AbortSignal,
     request?: RequestIdentity,

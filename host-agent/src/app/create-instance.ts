@@ -7,6 +7,7 @@ import { usableDriver } from './drivers.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
 import { removeInstanceFiles } from './remove-files.js';
+import { workloadOf } from './workload-of.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
 export async function createInstance(
@@ -23,7 +24,8 @@ export async function createInstance(
   using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
 
   await using operation = Operation.begin(context, 'create-instance', undefined, signal);
-  const { name, labels, vcpus, memoryBytes, workload } = command;
+  const { name, labels, vcpus, memoryBytes } = command;
+  const workload = workloadOf(image, command.workload);
   const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes };
   const reserved = reserveInstance(context, draft, operation);
   operation.reserved(reserved.id);

@@ -10,9 +10,9 @@ export class ImageService implements ImageOperations {
     private readonly calls: IdempotentCalls,
   ) {}
 
-  async import(...[source, onStep, signal, request]: Parameters<ImageOperations['import']>): Promise<Image> {
+  async import(...[order, onStep, signal, request]: Parameters<ImageOperations['import']>): Promise<Image> {
     try {
-      return await this.calls.once(request, () => this.images.import(source, onStep, signal), signal);
+      return await this.calls.once(request, () => this.images.import(order, onStep, signal), signal);
     } catch (error) {
       throw asCapacityIfFull(error);
     }

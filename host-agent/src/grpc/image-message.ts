@@ -1,5 +1,8 @@
-import type { Image as ImageMessage } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
-import type { Image } from '../ports/image-store.js';
+import type {
+  Image as ImageMessage,
+  ImageConfig as ConfigMessage,
+} from '@offshoot/proto/generated/offshoot/v1/image_service.js';
+import type { Image, ImageConfig } from '../ports/image-store.js';
 
 export const toImageMessage = (image: Image): ImageMessage => ({
   id: image.id,
@@ -8,4 +11,15 @@ export const toImageMessage = (image: Image): ImageMessage => ({
   diskBytes: BigInt(image.diskBytes),
   diskAllocatedBytes: BigInt(image.diskAllocatedBytes),
   createTime: new Date(image.createdAt),
+  config: image.config && toConfigMessage(image.config),
+});
+
+const toConfigMessage = ({ entrypoint, command, env, user, workingDirectory }: ImageConfig): ConfigMessage => ({
+  entrypoint: [...entrypoint],
+  command: [...command],
+  env: { ...env },
+  uid: user.uid,
+  gid: user.gid,
+  groups: [...user.groups],
+  workingDirectory,
 });

@@ -20,7 +20,7 @@ export function imageService(images: ImageOperations, run: CallRunner): ImageSer
     signal: AbortSignal,
     identity: RequestIdentity | undefined,
   ): AsyncGenerator<ImportImageResponse> {
-    const { source } = request;
+    const { source, name } = request;
     if (source === '' || source.length > MAX_SOURCE_LENGTH)
       throw InvalidInput.field('source', `must name an image to import, such as "default", got ${quoted(source)}`);
     // The queue between a callback and a client that reads at its own pace.
@@ -30,7 +30,7 @@ export function imageService(images: ImageOperations, run: CallRunner): ImageSer
     };
     const over = images
       .import(
-        source,
+        { source, ...(name !== '' && { name }) },
         (progress) => {
           push({ $case: 'progress', progress: { ...progress } });
         },

@@ -205,7 +205,7 @@ describe('ImportImage', () => {
     const client = new ImageServiceClient(address, credentials.createInsecure());
     try {
       const messages: ImportImageResponse[] = [];
-      for await (const message of client.importImage({ source, requestId: '' }))
+      for await (const message of client.importImage({ source, requestId: '', name: '' }))
         messages.push(message as ImportImageResponse);
       return messages;
     } finally {

@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
-import { chmod, copyFile, mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncDirectory } from '../os/durable-file.js';
 import { validateExt4, writeExt4 } from './ext4-disk.js';
 import { selectModules } from './guest-modules.js';
-import { IMAGE_FILES, LAYOUT_VERSION } from './image-record.js';
+import { IMAGE_TIME, diskUuid } from './image-identity.js';
+import { IMAGE_FILES, finishImage } from './image-record.js';
 import { writeInitrd } from './initrd.js';
 import { KERNEL_PARAMETERS } from './kernel-parameters.js';
 import { unpackKernel } from './kernel-tree.js';
@@ -12,7 +11,6 @@ import { layOutRoot } from './root-tree.js';
 import { runTool } from './tool.js';
 import { extractVmlinux } from './vmlinux-from-bzimage.js';
 import type { ImageInputs } from './image-inputs.js';
-import type { ImageRecord } from './image-record.js';
 import type { PackageSource } from './package-source.js';
 
 /** In order. */
@@ -25,9 +23,6 @@ export const BUILD_STEPS = [
   'Publishing the image',
 ] as const;
 export type BuildStep = (typeof BUILD_STEPS)[number];
-
-/** Seconds since 1970 every file in the guest is dated with: any fixed value makes equal inputs give equal disks. */
-const IMAGE_TIME = 1_700_000_000;
 
 /** Each of these must be a file with content; debugfs follows links to folders, not to files. */
 const REQUIRED_FILES = [
@@ -88,35 +83,27 @@ export async function buildDefaultImage(
 
   onStep('Writing the root disk');
   const disk = join(image, IMAGE_FILES.rootDisk);
-  await writeExt4(tree, disk, { uuid: uuidOf(inputs.id), time: IMAGE_TIME, scratch }, signal);
+  await writeExt4(tree, disk, { uuid: diskUuid(inputs.id), time: IMAGE_TIME, scratch }, signal);
 
   onStep('Checking the root disk');
   await validateExt4(disk, REQUIRED_FILES, scratch, signal);
 
   onStep('Publishing the image');
-  const record: ImageRecord = {
-    layout: LAYOUT_VERSION,
-    id: inputs.id,
-    name,
-    kernelRelease: kernel.release,
-    kernelParameters: KERNEL_PARAMETERS,
-    createdAt: new Date().toISOString(),
-    bytes: {
-      rootDisk: await sizeOf(disk),
-      vmlinuz: await sizeOf(join(image, IMAGE_FILES.vmlinuz)),
-      vmlinux: await sizeOf(join(image, IMAGE_FILES.vmlinux)),
-      initrd: await sizeOf(join(image, IMAGE_FILES.initrd)),
+  await finishImage(
+    image,
+    {
+      id: inputs.id,
+      name,
+      kernelRelease: kernel.release,
+      kernelParameters: KERNEL_PARAMETERS,
+      inputs: { ...inputs.description },
     },
-    inputs: { ...inputs.description },
-  };
-  await writeFile(join(image, IMAGE_FILES.record), `${JSON.stringify(record, null, 2)}\n`);
-  for (const file of Object.values(IMAGE_FILES)) await syncFile(join(image, file));
-  await syncDirectory(image);
-  signal.throwIfAborted();
+    signal,
+  );
   return image;
 }
 
-async function provideBusybox(
+export async function provideBusybox(
   { busybox }: ImageInputs,
   packages: PackageSource,
   into: string,
@@ -134,19 +121,4 @@ async function provideBusybox(
     )
       return path;
   return join(into, 'usr/bin/busybox');
-}
-
-/** An RFC 4122 name-like UUID out of the image's id, for the file system. */
-const uuidOf = (id: string): string => {
-  const hex = createHash('sha256').update(`ext4 ${id}`).digest('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
-    '-',
-  );
-};
-
-const sizeOf = async (path: string): Promise<number> => (await stat(path)).size;
-
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.sync();
 }

@@ -1,10 +1,13 @@
-import { open, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { open } from 'node:fs/promises';
 import { Corrupt } from '@offshoot/shared/errors.js';
+import { askDebugfs, changeByDebugfs, usedInodes } from './debugfs.js';
 import { ToolFailure, runTool } from './tool.js';
 import { walkTree } from './walk-tree.js';
+import type { Debugfs } from './debugfs.js';
 
-const BLOCK = 4096;
+/** Bytes of a block, and of an inode in its table. */
+export const BLOCK = 4096;
+export const INODE_BYTES = 256;
 const MIB = 2 ** 20;
 
 /**
@@ -33,10 +36,56 @@ const FEATURES = [
 export const diskSizeFor = (contentBytes: number): number =>
   Math.max(512 * MIB, Math.ceil((contentBytes * 1.25 + 128 * MIB) / (4 * MIB)) * 4 * MIB);
 
-export interface Ext4Options {
+export interface Ext4Format {
   /** Also seeds the hashes of folders: equal trees give equal disks. */
   readonly uuid: string;
   /** Seconds since 1970 for everything the file system dates. */
+  readonly time: number;
+  /** Of the disk, in bytes. */
+  readonly size: number;
+  /** How many; one for every 16 KiB when left out. */
+  readonly inodes?: number;
+}
+
+/** What makes e2fsprogs take the time it is given for now: newer mke2fs knows SOURCE_DATE_EPOCH, older ones only the other. */
+export const timeFor = (time: number): Readonly<Record<string, string>> => ({
+  E2FSPROGS_FAKE_TIME: String(time),
+  SOURCE_DATE_EPOCH: String(time),
+});
+
+/** Makes an ext4 disk with the tree in it; owners and times in it are those of the tree. */
+export async function formatExt4(
+  tree: string,
+  disk: string,
+  { uuid, time, size, inodes }: Ext4Format,
+  signal?: AbortSignal,
+): Promise<void> {
+  {
+    await using file = await open(disk, 'wx', 0o644);
+    await file.truncate(size);
+  }
+  // Tables are written now (holes in a new file): otherwise each guest's kernel fills them in, in every fork anew.
+  const extended = ['root_owner=0:0', `hash_seed=${uuid}`, 'lazy_itable_init=0', 'lazy_journal_init=0'].join(',');
+  const many = inodes === undefined ? ['-i', '16384'] : ['-N', String(inodes)];
+  await runTool(
+    'mkfs.ext4',
+    ['-q', '-F', '-b', String(BLOCK), '-I', String(INODE_BYTES), ...many, '-m', '0', '-O', FEATURES].concat([
+      '-L',
+      'offshoot',
+      '-U',
+      uuid,
+      '-E',
+      extended,
+      '-d',
+      tree,
+      disk,
+    ]),
+    { env: timeFor(time), signal },
+  );
+}
+
+export interface Ext4Options {
+  readonly uuid: string;
   readonly time: number;
   /** For debugfs's commands; exists. */
   readonly scratch: string;
@@ -52,55 +101,20 @@ export async function writeExt4(
   let content = 0;
   for await (const { stats } of walkTree(tree)) content += Math.ceil(stats.size / BLOCK) * BLOCK;
   const size = diskSizeFor(content);
-  {
-    await using file = await open(disk, 'wx', 0o644);
-    await file.truncate(size);
-  }
-  // Newer mke2fs knows SOURCE_DATE_EPOCH, older ones only the other.
-  const env = { E2FSPROGS_FAKE_TIME: String(time), SOURCE_DATE_EPOCH: String(time) };
-  // Tables are written now (holes in a new file): otherwise each guest's kernel fills them in, in every fork anew.
-  const extended = ['root_owner=0:0', `hash_seed=${uuid}`, 'lazy_itable_init=0', 'lazy_journal_init=0'].join(',');
-  await runTool(
-    'mkfs.ext4',
-    ['-q', '-F', '-b', String(BLOCK), '-I', '256', '-i', '16384', '-m', '0', '-O', FEATURES].concat([
-      '-L',
-      'offshoot',
-      '-U',
-      uuid,
-      '-E',
-      extended,
-      '-d',
-      tree,
-      disk,
-    ]),
-    { env, signal },
-  );
-  await assignToRoot(disk, { time, scratch, env }, signal);
+  await formatExt4(tree, disk, { uuid, time, size }, signal);
+  await assignToRoot({ disk, scratch, env: timeFor(time), signal }, time);
   return size;
 }
 
-/**
- * mke2fs copies the builder's ids and times from the tree. Inodes are numbered without gaps from 11 (lost+found),
- * so every one is set by number and no name has to be quoted.
- */
-async function assignToRoot(
-  disk: string,
-  { time, scratch, env }: { time: number; scratch: string; env: Readonly<Record<string, string>> },
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const header = await runTool('debugfs', ['-R', 'show_super_stats -h', disk], { signal });
-  const total = countIn(header.stdout, 'Inode count');
-  const used = total - countIn(header.stdout, 'Free inodes');
+/** mke2fs copies the builder's ids and times from the tree. Inodes are set by number, so no name has to be quoted. */
+async function assignToRoot(debugfs: Debugfs, time: number): Promise<void> {
   const stamp = `@${String(time)}`;
   const fields = { uid: '0', gid: '0', atime: stamp, mtime: stamp, ctime: stamp, crtime: stamp };
   const commands: string[] = [];
-  for (const inode of [2, ...Array.from({ length: used - 10 }, (_, index) => index + 11)])
+  for (const inode of await usedInodes(debugfs))
     for (const [field, value] of Object.entries(fields))
       commands.push(`set_inode_field <${String(inode)}> ${field} ${value}`);
-  const script = join(scratch, 'set-owners');
-  await writeFile(script, `${commands.join('\n')}\n`);
-  const { stderr } = await runTool('debugfs', ['-w', '-f', script, disk], { env, signal });
-  assertQuiet(stderr, disk);
+  await changeByDebugfs(debugfs, commands);
 }
 
 /**
@@ -117,11 +131,10 @@ export async function validateExt4(
     if (!(error instanceof ToolFailure)) throw error;
     throw new Corrupt(`the new disk has errors: ${error.message}`, { reason: 'DISK_INVALID', cause: error });
   });
-  const script = join(scratch, 'check-files');
-  await writeFile(script, files.map((file) => `stat ${file}\n`).join(''));
-  // debugfs ends with 0 whatever happened, echoes each command, and answers nothing where it finds nothing.
-  const { stdout } = await runTool('debugfs', ['-f', script, disk], { signal });
-  const answers = stdout.split(/^debugfs: /m).slice(1);
+  const answers = await askDebugfs(
+    { disk, scratch, signal },
+    files.map((file) => `stat ${file}`),
+  );
   const bad = files.filter((_, index) => !isFullFile(answers[index] ?? ''));
   if (bad.length > 0)
     throw new Corrupt(`the new disk lacks ${bad.join(', ')}`, {
@@ -132,16 +145,3 @@ export async function validateExt4(
 
 const isFullFile = (answer: string): boolean =>
   /^Inode: \d+ +Type: regular/m.test(answer) && /\bSize: [1-9]/.test(answer);
-
-function countIn(text: string, label: string): number {
-  const value = new RegExp(`^${label}: +(\\d+)$`, 'm').exec(text)?.[1];
-  if (value === undefined) throw new Corrupt(`debugfs shows no "${label}"`, { reason: 'DISK_INVALID' });
-  return Number(value);
-}
-
-/** On stderr debugfs says its version and what went wrong; nothing else. */
-function assertQuiet(stderr: string, disk: string): void {
-  const complaints = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('debugfs 1.'));
-  if (complaints.length > 0)
-    throw new Corrupt(`debugfs on ${disk}: ${complaints.slice(0, 3).join('; ')}`, { reason: 'DISK_INVALID' });
-}

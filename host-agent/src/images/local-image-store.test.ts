@@ -13,6 +13,7 @@ import type { ImportStep } from '../ports/image-store.js';
 import type { PackageSource } from './package-source.js';
 
 const ASSETS = fileURLToPath(new URL('../../../images/', import.meta.url));
+const DEFAULT = { source: 'default' };
 const nothing = (): void => undefined;
 
 let folder: string;
@@ -126,22 +127,22 @@ describe('an import that cannot be', () => {
   };
 
   it('is refused for an unknown source, naming the one there is', async () => {
-    await expect(storeWith().import('ubuntu', nothing)).rejects.toMatchObject({
+    await expect(storeWith().import({ source: 'ubuntu', name: 'ubuntu' }, nothing)).rejects.toMatchObject({
       kind: 'InvalidInput',
       reason: 'IMAGE_SOURCE_UNKNOWN',
-      message: expect.stringContaining('must be "default"') as string,
+      message: expect.stringContaining('must be "default", docker://REFERENCE or an absolute path') as string,
     });
   });
 
   it('says that package lists are missing', async () => {
-    await expect(storeWith({ packages: empty }).import('default', nothing)).rejects.toMatchObject({
+    await expect(storeWith({ packages: empty }).import(DEFAULT, nothing)).rejects.toMatchObject({
       reason: 'PACKAGE_LISTS_MISSING',
     });
   });
 
   it('says that the agent is not built', async () => {
     await rm(join(bundle, 'agent.cjs'));
-    await expect(storeWith({ packages: empty }).import('default', nothing)).rejects.toMatchObject({
+    await expect(storeWith({ packages: empty }).import(DEFAULT, nothing)).rejects.toMatchObject({
       kind: 'InvalidState',
       reason: 'AGENT_BUNDLE_MISSING',
     });
@@ -150,11 +151,11 @@ describe('an import that cannot be', () => {
   it('is refused on a system whose packages are not known', async () => {
     await writeFile(join(folder, 'os-release'), 'ID=plan9\n');
     const store = storeWith({ packages: empty, osRelease: join(folder, 'os-release') });
-    await expect(store.import('default', nothing)).rejects.toMatchObject({ reason: 'DISTRIBUTION_UNKNOWN' });
+    await expect(store.import(DEFAULT, nothing)).rejects.toMatchObject({ reason: 'DISTRIBUTION_UNKNOWN' });
   });
 
   it('does not begin once its signal has fired', async () => {
-    await expect(storeWith().import('default', nothing, AbortSignal.abort())).rejects.toMatchObject({
+    await expect(storeWith().import(DEFAULT, nothing, AbortSignal.abort())).rejects.toMatchObject({
       kind: 'Aborted',
     });
   });
@@ -184,8 +185,8 @@ describe.skipIf(!hasLists)(
         const store = storeWith({ cacheDirectory });
         const steps: ImportStep[] = [];
         const [one, other] = await Promise.all([
-          store.import('default', (step) => steps.push(step)),
-          store.import('default', nothing),
+          store.import(DEFAULT, (step) => steps.push(step)),
+          store.import(DEFAULT, nothing),
         ]);
         expect(other).toEqual(one);
         expect(steps.map(({ index }) => index)).toEqual(
@@ -198,12 +199,12 @@ describe.skipIf(!hasLists)(
         expect(one.diskAllocatedBytes).toBeLessThan(one.diskBytes / 2);
 
         const later: ImportStep[] = [];
-        expect(await storeWith({ cacheDirectory }).import('default', (step) => later.push(step))).toEqual(one);
+        expect(await storeWith({ cacheDirectory }).import(DEFAULT, (step) => later.push(step))).toEqual(one);
         expect(later).toEqual([]);
 
         // A cut disk is noticed, and replaced.
         await writeFile(one.rootDisk, 'cut');
-        const again = await store.import('default', nothing);
+        const again = await store.import(DEFAULT, nothing);
         expect(again.id).toBe(one.id);
         expect((await stat(again.rootDisk)).size).toBe(one.diskBytes);
         expect(await leftovers()).toEqual([one.id]);
@@ -218,7 +219,7 @@ describe.skipIf(!hasLists)(
         for (const at of [1, 2, 3, 4]) {
           const controller = new AbortController();
           const started = store.import(
-            'default',
+            DEFAULT,
             ({ index }) => {
               if (index === at) controller.abort();
             },
@@ -238,7 +239,7 @@ describe.skipIf(!hasLists)(
       async () => {
         await mkdir(join(images, `.staging-${randomUUID()}`, 'root'), { recursive: true });
         await writeFile(join(bundle, 'agent.cjs'), '');
-        await expect(storeWith({ cacheDirectory }).import('default', nothing)).rejects.toMatchObject({
+        await expect(storeWith({ cacheDirectory }).import(DEFAULT, nothing)).rejects.toMatchObject({
           kind: 'Corrupt',
           metadata: { files: '/opt/offshoot/agent.cjs' },
         });
@@ -254,7 +255,7 @@ describe.skipIf(!hasLists)(
         const gathered: string[] = [];
         for (const text of ['// one\n', '// other\n']) {
           await writeFile(join(bundle, 'agent.cjs'), text);
-          gathered.push((await store.import('default', nothing)).id);
+          gathered.push((await store.import(DEFAULT, nothing)).id);
         }
         expect(new Set(gathered).size).toBe(2);
         expect((await store.resolve('default')).id).toBe(gathered[1]);
@@ -269,7 +270,7 @@ describe.skipIf(!hasLists)(
         await mkdir(images);
         await execa('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', images]);
         try {
-          await expect(storeWith({ cacheDirectory }).import('default', nothing)).rejects.toMatchObject({
+          await expect(storeWith({ cacheDirectory }).import(DEFAULT, nothing)).rejects.toMatchObject({
             kind: 'Capacity',
             reason: 'DISK_FULL',
           });
@@ -292,7 +293,7 @@ describe.skipIf(!hasLists)(
           logger: pino({ level: 'silent' }),
           busybox: join(folder, 'absent'),
         });
-        const image = await bare.import('default', nothing);
+        const image = await bare.import(DEFAULT, nothing);
         const record = JSON.parse(await readFile(join(image.rootDisk, '../image.json'), 'utf8')) as {
           inputs: { busybox: string };
         };

@@ -1,21 +1,23 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Conflict, InvalidInput, InvalidState, NotFound, errnoOf } from '@offshoot/shared/errors.js';
-import { asCapacityIfFull, assertFreeBytes } from '../os/disk-space.js';
-import { syncDirectory } from '../os/durable-file.js';
+import { InvalidInput, InvalidState, NotFound } from '@offshoot/shared/errors.js';
+import { parseImageId } from '../domain/ids.js';
+import { asCapacityIfFull } from '../os/disk-space.js';
 import { AptPackageSource } from './apt-package-source.js';
-import { withBuildLock } from './build-lock.js';
-import { BUILD_STEPS, buildDefaultImage } from './default-image-build.js';
+import { ContentDigests } from './content-digests.js';
+import { BUILD_STEPS, buildDefaultImage, provideBusybox } from './default-image-build.js';
 import { detectDistribution } from './distribution.js';
+import { ImageBuilds } from './image-builds.js';
 import { gatherInputs } from './image-inputs.js';
-import { readImage } from './image-record.js';
-import { SharedTask } from './shared-task.js';
+import { findSource } from './import/find-source.js';
+import { SETPRIV } from './import/guest-runtime.js';
+import { IMPORT_STEPS, importImage } from './import/image-import.js';
+import { sharedLibraries } from './shared-libraries.js';
 import { abortedBy } from './tool.js';
 import type { Logger } from 'pino';
-import type { ImageId } from '../domain/ids.js';
-import type { Image, ImageStore, ImportStep } from '../ports/image-store.js';
-import type { BuildStep } from './default-image-build.js';
+import type { Image, ImageStore, ImportOrder, ImportStep } from '../ports/image-store.js';
+import type { ImageBuild } from './image-builds.js';
 import type { ImageInputs, InputOptions } from './image-inputs.js';
 import type { PackageSource } from './package-source.js';
 
@@ -38,52 +40,45 @@ export interface LocalImageStoreOptions {
 }
 
 const DEFAULT_IMAGE = 'default';
-const IMAGE_ID = /^[0-9a-f]{64}$/;
-const STAGING_PREFIX = '.staging-';
 /** Shortest part of an id that is taken for one. */
 const MIN_PREFIX = 6;
+/** Of images, as of instances: one label of a host's name, but for dots and underscores. */
+const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+/** Grows when the same source is made into another image. */
+const IMPORTER_VERSION = 1;
 /** An unpacked Debian kernel has 110 MB, Ubuntu's up to 200; the guest's files 100 MB, twice. */
 const WORKING_BYTES = 600 * 2 ** 20;
 
 /** Images in folders of one directory, made on this machine. */
 export class LocalImageStore implements ImageStore {
-  private readonly builds = new Map<ImageId, SharedTask<ImportStep, Image>>();
+  private readonly builds: ImageBuilds;
   private readonly packages: PackageSource;
 
   constructor(private readonly options: LocalImageStoreOptions) {
     this.packages = options.packages ?? new AptPackageSource(options.cacheDirectory);
+    this.builds = new ImageBuilds(options.imagesDirectory, options.logger);
   }
 
-  async import(source: string, onStep: (step: ImportStep) => void, signal?: AbortSignal): Promise<Image> {
-    if (source !== DEFAULT_IMAGE)
-      throw InvalidInput.field(
-        'source',
-        `must be ${JSON.stringify(DEFAULT_IMAGE)}, the only source there is; got ${JSON.stringify(source)}`,
-        'IMAGE_SOURCE_UNKNOWN',
-      );
+  async import(
+    { source, name }: ImportOrder,
+    onStep: (step: ImportStep) => void,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<Image> {
+    assertName(source, name);
     try {
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       for (const folder of [this.options.imagesDirectory, this.options.cacheDirectory])
         await mkdir(folder, { recursive: true, mode: 0o700 });
-      const inputs = await gatherInputs(await this.inputOptions(), signal);
-      return (await this.findBuilt(inputs.id)) ?? (await this.join(inputs, onStep, signal));
+      if (source === DEFAULT_IMAGE) return await this.importDefault(onStep, signal);
+      return await this.importFrom(source, name ?? '', onStep, signal);
     } catch (error) {
-      if (signal?.aborted === true) throw abortedBy(signal);
+      if (signal.aborted) throw abortedBy(signal);
       throw asCapacityIfFull(error);
     }
   }
 
-  async list(): Promise<readonly Image[]> {
-    const images: Image[] = [];
-    for (const name of await this.folders()) {
-      if (!IMAGE_ID.test(name)) continue;
-      try {
-        images.push(await readImage(join(this.options.imagesDirectory, name), name));
-      } catch (error) {
-        this.options.logger.warn({ err: error, image: name }, 'image left out');
-      }
-    }
-    return images.sort((one, other) => other.createdAt.localeCompare(one.createdAt));
+  list(): Promise<readonly Image[]> {
+    return this.builds.list();
   }
 
   async resolve(reference: string): Promise<Image> {
@@ -112,114 +107,102 @@ export class LocalImageStore implements ImageStore {
     });
   }
 
-  private async join(inputs: ImageInputs, onStep: (step: ImportStep) => void, signal?: AbortSignal): Promise<Image> {
-    let task = this.builds.get(inputs.id);
-    while (task?.isAborted === true) {
-      await task.settled();
-      task = this.builds.get(inputs.id);
-    }
-    if (task === undefined) {
-      task = new SharedTask<ImportStep, Image>(
-        async (report, buildSignal) => this.build(inputs, report, buildSignal),
-        () => this.builds.delete(inputs.id),
-      );
-      this.builds.set(inputs.id, task);
-    }
-    return task.join(onStep, signal);
+  private async importDefault(onStep: (step: ImportStep) => void, signal?: AbortSignal): Promise<Image> {
+    const inputs = await gatherInputs(await this.inputOptions(), signal);
+    const build: ImageBuild = {
+      id: inputs.id,
+      name: DEFAULT_IMAGE,
+      steps: BUILD_STEPS,
+      workingBytes: WORKING_BYTES,
+      build: async (staging, report, buildSignal) => {
+        const { agentBundle } = this.options;
+        const folder = await buildDefaultImage(
+          { inputs, packages: this.packages, agentBundle, assets: this.assets(DEFAULT_IMAGE), name: DEFAULT_IMAGE },
+          staging,
+          report,
+          buildSignal,
+        );
+        await this.assertUnchanged(inputs, buildSignal);
+        return folder;
+      },
+    };
+    return this.builds.run(build, onStep, signal);
   }
 
-  private async build(inputs: ImageInputs, report: (step: ImportStep) => void, signal: AbortSignal): Promise<Image> {
-    return withBuildLock(
-      join(this.options.imagesDirectory, '.build.lock'),
-      signal,
-      // Whoever had the lock may have built it.
-      async () => (await this.findBuilt(inputs.id)) ?? (await this.buildLocked(inputs, report, signal)),
-    );
-  }
-
-  private async buildLocked(
-    inputs: ImageInputs,
-    report: (step: ImportStep) => void,
+  private async importFrom(
+    source: string,
+    name: string,
+    onStep: (step: ImportStep) => void,
     signal: AbortSignal,
   ): Promise<Image> {
-    const { imagesDirectory, agentBundle, logger } = this.options;
-    await this.sweep();
-    await assertFreeBytes(imagesDirectory, WORKING_BYTES, 'building an image');
-    const started = performance.now();
-    const staging = join(imagesDirectory, `${STAGING_PREFIX}${randomUUID()}`);
-    await mkdir(staging, { mode: 0o700 });
-    try {
-      const assets = join(this.options.assetsDirectory, DEFAULT_IMAGE);
-      const onStep = (step: BuildStep): void => {
-        report({ step, index: BUILD_STEPS.indexOf(step) + 1, total: BUILD_STEPS.length });
-      };
-      const folder = await buildDefaultImage(
-        { inputs, packages: this.packages, agentBundle, assets, name: DEFAULT_IMAGE },
-        staging,
-        onStep,
-        signal,
-      );
-      if ((await gatherInputs(await this.inputOptions(), signal)).id !== inputs.id)
-        throw new InvalidState('agent, Node or packages were replaced while the image was built from them: try again', {
-          reason: 'IMAGE_INPUTS_CHANGED',
-          metadata: { image: inputs.id },
-        });
-      await this.publish(folder, inputs.id);
-    } finally {
-      await rm(staging, { recursive: true, force: true });
-    }
-    const seconds = Math.round((performance.now() - started) / 100) / 10;
-    logger.info({ image: inputs.id, seconds }, 'image built');
-    return await readImage(join(imagesDirectory, inputs.id), inputs.id);
+    const found = await findSource(source, join(this.options.cacheDirectory, 'source-digests.json'), signal);
+    // Its kernel boots the other one too.
+    const base = await this.importDefault(onStep, signal);
+    const inputs = await gatherInputs(await this.inputOptions(), signal);
+    const description = {
+      source: found.identity,
+      base: base.id,
+      importer: String(IMPORTER_VERSION),
+      runtime: await this.runtimeDigest(signal),
+    };
+    const id = parseImageId(createHash('sha256').update(JSON.stringify(description)).digest('hex'));
+    const build: ImageBuild = {
+      id,
+      name,
+      steps: IMPORT_STEPS,
+      workingBytes: WORKING_BYTES,
+      build: async (staging, report, buildSignal) => {
+        const busybox = await provideBusybox(inputs, this.packages, join(staging, 'busybox'), buildSignal);
+        const runtime = {
+          busybox,
+          node: inputs.node,
+          libraries: inputs.libraries,
+          agentBundle: this.options.agentBundle,
+          init: join(this.assets(DEFAULT_IMAGE), 'root/usr/sbin/init'),
+          programs: join(this.assets('imported'), 'bin'),
+        };
+        const folder = await importImage(
+          { id, name, source: found, base, runtime, inputs: { ...description, from: source } },
+          staging,
+          report,
+          buildSignal,
+        );
+        await this.assertUnchanged(inputs, buildSignal);
+        return folder;
+      },
+    };
+    return this.builds.run(build, onStep, signal);
   }
 
-  /** With the lock held. What is at the target, if anything, was found damaged: it is put aside and goes with the staging. */
-  private async publish(folder: string, id: ImageId): Promise<void> {
-    const { imagesDirectory } = this.options;
-    const target = join(imagesDirectory, id);
-    await rename(target, join(folder, '..', 'damaged')).catch(ignoreAbsent);
-    try {
-      await rename(folder, target);
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
-      throw new Conflict(`${target} appeared while the image was built`, { reason: 'IMAGE_CONFLICT', cause: error });
-    }
-    await syncDirectory(imagesDirectory);
+  /** Of what an imported image gets and the default one has not. */
+  private async runtimeDigest(signal: AbortSignal): Promise<string> {
+    const digests = await ContentDigests.open(join(this.options.cacheDirectory, 'runtime-digests.json'));
+    const files = [SETPRIV, ...(await sharedLibraries(SETPRIV, signal))];
+    const parts = [await digests.folder(this.assets('imported'), signal)];
+    for (const file of files) parts.push(await digests.file(file, signal));
+    await digests.save();
+    return createHash('sha256').update(parts.join(' ')).digest('hex');
   }
 
-  /** Only the holder of the lock has a staging folder: those there now were left by processes that died. */
-  private async sweep(): Promise<void> {
-    for (const name of await this.folders())
-      if (name.startsWith(STAGING_PREFIX)) {
-        this.options.logger.info({ folder: name }, 'removing what an interrupted image build left');
-        await rm(join(this.options.imagesDirectory, name), { recursive: true, force: true });
-      }
-  }
-
-  private async findBuilt(id: ImageId): Promise<Image | undefined> {
-    if (!(await this.folders()).includes(id)) return undefined;
-    try {
-      return await readImage(join(this.options.imagesDirectory, id), id);
-    } catch (error) {
-      this.options.logger.warn({ err: error, image: id }, 'image is damaged and is built anew');
-      return undefined;
-    }
-  }
-
-  private async folders(): Promise<string[]> {
-    return readdir(this.options.imagesDirectory).catch((error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
+  private async assertUnchanged({ id }: ImageInputs, signal: AbortSignal): Promise<void> {
+    if ((await gatherInputs(await this.inputOptions(), signal)).id === id) return;
+    throw new InvalidState('agent, Node or packages were replaced while the image was built from them: try again', {
+      reason: 'IMAGE_INPUTS_CHANGED',
+      metadata: { image: id },
     });
   }
 
+  private assets(name: string): string {
+    return join(this.options.assetsDirectory, name);
+  }
+
   private async inputOptions(): Promise<InputOptions> {
-    const { cacheDirectory, agentBundle, assetsDirectory, osRelease, busybox } = this.options;
+    const { cacheDirectory, agentBundle, osRelease, busybox } = this.options;
     return {
       packages: this.packages,
       distribution: await detectDistribution(osRelease),
       agentBundle,
-      assets: join(assetsDirectory, DEFAULT_IMAGE),
+      assets: this.assets(DEFAULT_IMAGE),
       digestMemory: join(cacheDirectory, 'digests.json'),
       node: process.execPath,
       busybox: busybox ?? '/bin/busybox',
@@ -227,6 +210,17 @@ export class LocalImageStore implements ImageStore {
   }
 }
 
-const ignoreAbsent = (error: unknown): void => {
-  if (errnoOf(error) !== 'ENOENT') throw error;
-};
+function assertName(source: string, name: string | undefined): void {
+  if (source === DEFAULT_IMAGE) {
+    if (name === undefined || name === DEFAULT_IMAGE) return;
+    throw InvalidInput.field(
+      'name',
+      `of the default image is ${JSON.stringify(DEFAULT_IMAGE)}, got ${JSON.stringify(name)}`,
+    );
+  }
+  if (name === undefined || !NAME.test(name) || name === DEFAULT_IMAGE)
+    throw InvalidInput.field(
+      'name',
+      `must be 1 to 63 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit, and not "default"; got ${JSON.stringify(name ?? '')}`,
+    );
+}

@@ -1,7 +1,9 @@
+import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { parseShowDepends } from './kernel-tree.js';
 import { parseLdd, sharedLibraries } from './shared-libraries.js';
-import { ToolFailure, runProgram, runTool } from './tool.js';
+import { drain } from './tar/drain.js';
+import { ToolFailure, runProgram, runTool, streamTool } from './tool.js';
 
 describe('runTool', () => {
   it('names the package of a program that is not installed', async () => {
@@ -56,5 +58,53 @@ describe('parseShowDepends', () => {
     expect(parseShowDepends('builtin ext4\ninsmod /k/lib/virtio.ko \ninsmod /k/lib/virtio_net.ko napi_tx=1\n')).toEqual(
       ['/k/lib/virtio.ko', '/k/lib/virtio_net.ko'],
     );
+  });
+});
+
+describe('what a program writes', () => {
+  const read = async (...args: Parameters<typeof streamTool>): Promise<string> => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of streamTool(...args)) chunks.push(chunk);
+    return Buffer.concat(chunks).toString('latin1');
+  };
+
+  it('is read to the byte, of what it is given', async () => {
+    const packed = Buffer.from(
+      await read('zstd', ['-q', '-c'], { input: Readable.from([Buffer.from('a\n\xff\n')]) }),
+      'latin1',
+    );
+    expect(await read('zstd', ['-d', '-q', '-c'], { input: Readable.from([packed]) })).toBe(
+      Buffer.from('a\n\xff\n').toString('latin1'),
+    );
+  });
+
+  it('ends with the failure of the program', async () => {
+    await expect(read('zstd', ['-d', '-c'], { input: Readable.from([Buffer.from('none')]) })).rejects.toMatchObject({
+      reason: 'TOOL_FAILED',
+      tool: 'zstd',
+    });
+  });
+
+  it('ends with the failure of what it is given', async () => {
+    const input = new Readable({
+      read() {
+        this.destroy(new Error('the disk is gone'));
+      },
+    });
+    await expect(read('zstd', ['-q', '-c'], { input })).rejects.toThrow('the disk is gone');
+  });
+
+  it('ends the program when nobody reads on', async () => {
+    const endless = streamTool('tar', ['-c', '/dev/zero', '-C', '/', 'usr']);
+    expect((await endless.next()).done).toBe(false);
+    await endless.return();
+  });
+
+  it('ends with the signal', async () => {
+    const controller = new AbortController();
+    const endless = streamTool('tar', ['-c', '-C', '/', 'usr'], { signal: controller.signal });
+    await endless.next();
+    controller.abort();
+    await expect(drain(endless)).rejects.toMatchObject({ kind: 'Aborted' });
   });
 });

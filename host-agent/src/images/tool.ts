@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import { Aborted, Capacity, Corrupt, OffshootError, Unsupported } from '@offshoot/shared/errors.js';
+import type { Readable } from 'node:stream';
 
 /** Programs the image build runs, and the Debian and Ubuntu package each is in. */
 export const PACKAGE_OF_TOOL = {
@@ -14,7 +15,10 @@ export const PACKAGE_OF_TOOL = {
   lz4: 'lz4',
   'mkfs.ext4': 'e2fsprogs',
   modprobe: 'kmod',
+  resize2fs: 'e2fsprogs',
+  skopeo: 'skopeo',
   strip: 'binutils',
+  tar: 'tar',
   xz: 'xz-utils',
   zstd: 'zstd',
 } as const;
@@ -62,30 +66,87 @@ export async function runTool(tool: ToolName, args: readonly string[], options: 
 export async function runProgram(
   program: string,
   args: readonly string[],
-  { signal, cwd, env }: ToolOptions = {},
+  options: ToolOptions = {},
   packageName?: string,
 ): Promise<ToolOutput> {
   const result = await execa(program, args, {
-    ...(signal && { cancelSignal: signal }),
-    ...(cwd !== undefined && { cwd }),
-    // Ordinary users have no sbin in their PATH, where mkfs.ext4 and depmod are. Messages are parsed: C locale.
-    env: { ...env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` },
+    ...execution(options),
     stdin: 'ignore',
     maxBuffer: 64 * 2 ** 20,
     reject: false,
   });
   if (!result.failed) return { stdout: result.stdout, stderr: result.stderr };
-  const { stderr, exitCode, shortMessage, cause } = result;
-  if (signal?.aborted === true) throw abortedBy(signal);
-  if (result.code === 'ENOENT' && packageName !== undefined)
-    throw new Unsupported(`${program} is not installed: install the package ${packageName} (make setup does)`, {
+  throw failureOf(program, result, options.signal, packageName);
+}
+
+/**
+ * What a program writes, as it does. Left early, it is ended.
+ * @param input for its standard input; without, it has none
+ * @throws as {@link runTool}, at its end
+ */
+export async function* streamTool(
+  tool: ToolName,
+  args: readonly string[],
+  { input, ...options }: ToolOptions & { readonly input?: Readable } = {},
+): AsyncGenerator<Buffer, void, undefined> {
+  const left = new AbortController();
+  const { signal } = options;
+  const child = execa(tool, args, {
+    ...execution({ ...options, signal: signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]) }),
+    ...(input === undefined ? { stdin: 'ignore' } : { input }),
+    buffer: { stdout: false },
+    encoding: 'buffer',
+    reject: false,
+  });
+  // What ends the reading of what it says is how it ended, below; not that its output did.
+  try {
+    yield* child.stdout as AsyncIterable<Buffer>;
+    const result = await child;
+    if (input?.errored) throw input.errored;
+    if (result.failed) {
+      const { exitCode, shortMessage, cause, code } = result;
+      // Nothing at all of a program that could not be started.
+      const stderr = result.stderr instanceof Uint8Array ? Buffer.from(result.stderr).toString() : '';
+      throw failureOf(tool, { stderr, exitCode, shortMessage, cause, code }, signal, PACKAGE_OF_TOOL[tool]);
+    }
+  } finally {
+    left.abort();
+    input?.destroy();
+    await child;
+  }
+}
+
+const execution = ({ signal, cwd, env }: ToolOptions) => ({
+  ...(signal && { cancelSignal: signal }),
+  ...(cwd !== undefined && { cwd }),
+  // Ordinary users have no sbin in their PATH, where mkfs.ext4 and depmod are. Messages are parsed: C locale.
+  env: { ...env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` },
+});
+
+interface FailedRun {
+  readonly stderr: string;
+  readonly exitCode?: number | undefined;
+  readonly shortMessage?: string | undefined;
+  readonly cause?: unknown;
+  readonly code?: string | undefined;
+}
+
+function failureOf(
+  program: string,
+  { stderr, exitCode, shortMessage, cause, code }: FailedRun,
+  signal: AbortSignal | undefined,
+  packageName: string | undefined,
+): OffshootError {
+  if (signal?.aborted === true) return abortedBy(signal);
+  if (code === 'ENOENT' && packageName !== undefined)
+    return new Unsupported(`${program} is not installed: install the package ${packageName} (make setup does)`, {
       reason: 'TOOL_MISSING',
       metadata: { tool: program, package: packageName },
       cause,
     });
   if (/No space left on device|Disk quota exceeded/.test(stderr))
-    throw new Capacity(`the disk is full: ${program}: ${lastLines(stderr)}`, { reason: 'DISK_FULL', cause });
-  throw new ToolFailure(program, exitCode, stderr === '' ? (shortMessage ?? '') : stderr);
+    return new Capacity(`the disk is full: ${program}: ${lastLines(stderr)}`, { reason: 'DISK_FULL', cause });
+  return new ToolFailure(program, exitCode, stderr === '' ? (shortMessage ?? '') : stderr);
 }
 
 /** What to throw for a signal that has fired: its reason when that is one of ours (a deadline), else Aborted. */

@@ -1,3 +1,4 @@
+import { isAbsolute, resolve } from 'node:path';
 import {
   ImportImageRequest,
   ImportImageResponse,
@@ -19,12 +20,29 @@ export const defineImage: Define = (program, run) => {
     .description('build the default image, or find it built')
     .action(() =>
       run(async (context) => {
-        const built = await withProgress(context, 'Building the default image', (report) => build(context, report));
-        await context.print({
-          json: () =>
-            protoJson('ImportImageResponse', ImportImageResponse, { event: { $case: 'image', image: built } }),
-          text: () => `image ${built.name} is ready: ${built.id.slice(0, 12)}, kernel ${built.kernelRelease}`,
-        });
+        await show(
+          context,
+          await withProgress(context, 'Building the default image', (report) =>
+            importImage(context, { source: 'default', name: '' }, report),
+          ),
+        );
+      }),
+    );
+  image
+    .command('import')
+    .description('make an image of a root file system or container image, or find it made')
+    .argument(
+      '<source>',
+      'directory, tar, OCI layout, archive of docker save or ext4 disk, PATH:NAME for one of several; or docker://REFERENCE',
+    )
+    .requiredOption('--name <name>', 'name for the image')
+    .action((source: string, { name }: { name: string }) =>
+      run(async (context) => {
+        const order = { source: sourceOf(source), name };
+        await show(
+          context,
+          await withProgress(context, `Importing ${name}`, (report) => importImage(context, order, report)),
+        );
       }),
     );
   image
@@ -46,10 +64,14 @@ export const defineImage: Define = (program, run) => {
     );
 };
 
-async function build({ client }: CommandContext, report: Report): Promise<Image> {
+async function importImage(
+  { client }: CommandContext,
+  order: Pick<ImportImageRequest, 'source' | 'name'>,
+  report: Report,
+): Promise<Image> {
   const messages = client.stream<ImportImageRequest, ImportImageResponse>(
     client.images.importImage.bind(client.images),
-    { source: 'default', requestId: '' },
+    { ...order, requestId: '' },
   );
   let image: Image | undefined;
   for await (const { event } of messages) {
@@ -60,6 +82,18 @@ async function build({ client }: CommandContext, report: Report): Promise<Image>
   if (image === undefined) throw new TypeError('the daemon ended the import without an image');
   return image;
 }
+
+/** The daemon does not know where the command was given: paths become absolute here. */
+function sourceOf(text: string): string {
+  if (text === 'default' || text.startsWith('docker://') || isAbsolute(text)) return text;
+  return resolve(text);
+}
+
+const show = (context: CommandContext, image: Image): Promise<void> =>
+  context.print({
+    json: () => protoJson('ImportImageResponse', ImportImageResponse, { event: { $case: 'image', image } }),
+    text: () => `image ${image.name} is ready: ${image.id.slice(0, 12)}, kernel ${image.kernelRelease}`,
+  });
 
 const describe = (images: readonly Image[]): string =>
   table(

@@ -240,7 +240,7 @@ export class FakeHost implements InstanceOperations {
   };
 
   readonly images: ImageOperations = {
-    import: (source, onStep) => {
+    import: ({ source }, onStep) => {
       if (source !== 'default')
         return Promise.reject(new NotFound(`there is no image ${source}`, { reason: 'IMAGE_NOT_FOUND' }));
       onStep({ step: 'download packages', index: 1, total: 2 });

@@ -38,16 +38,49 @@ export interface Image {
   diskBytes: bigint;
   /** Bytes the root disk takes on the host. */
   diskAllocatedBytes: bigint;
-  /** When the image was completed. */
-  createTime: Date | undefined;
+  /** When the image was completed, or got its name. */
+  createTime:
+    | Date
+    | undefined;
+  /** What the image says of the program to run in it, where it does. */
+  config: ImageConfig | undefined;
+}
+
+/** ImageConfig is what an instance without a workload of its own runs. */
+export interface ImageConfig {
+  /** Program and first arguments. */
+  entrypoint: string[];
+  /** Further arguments, or program and arguments without an entrypoint. */
+  command: string[];
+  /** Environment. */
+  env: { [key: string]: string };
+  /** Numeric user. */
+  uid: number;
+  /** Numeric group. */
+  gid: number;
+  /** Further groups. */
+  groups: number[];
+  /** Working directory. */
+  workingDirectory: string;
+}
+
+export interface ImageConfig_EnvEntry {
+  key: string;
+  value: string;
 }
 
 /** ImportImageRequest names what to import. */
 export interface ImportImageRequest {
-  /** Only "default" is known: Debian's or Ubuntu's kernel, busybox and this machine's Node. */
+  /**
+   * "default" (Debian's or Ubuntu's kernel, busybox and this machine's Node); docker://REFERENCE of a registry; or an absolute
+   * path on the daemon's host of a directory with a root file system, a tar of one, an OCI layout, an archive of docker save,
+   * or an ext4 disk. PATH:NAME names one of several images.
+   */
   source: string;
   /** Id of this request, as in CreateInstanceRequest. */
   requestId: string;
+  /** Name for the image; the default one has its own. An image has one name: content that is there already gets this one. */
+  name: string;
 }
 
 /** ImportImageResponse is one step of the import, or its result. */
@@ -83,7 +116,15 @@ export interface ListImagesResponse {
 }
 
 function createBaseImage(): Image {
-  return { id: "", name: "", kernelRelease: "", diskBytes: 0n, diskAllocatedBytes: 0n, createTime: undefined };
+  return {
+    id: "",
+    name: "",
+    kernelRelease: "",
+    diskBytes: 0n,
+    diskAllocatedBytes: 0n,
+    createTime: undefined,
+    config: undefined,
+  };
 }
 
 export const Image: MessageFns<Image> = {
@@ -111,6 +152,9 @@ export const Image: MessageFns<Image> = {
     }
     if (message.createTime !== undefined) {
       Timestamp.encode(toTimestamp(message.createTime), writer.uint32(50).fork()).join();
+    }
+    if (message.config !== undefined) {
+      ImageConfig.encode(message.config, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -176,6 +220,14 @@ export const Image: MessageFns<Image> = {
             message.createTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.config = ImageConfig.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -201,12 +253,234 @@ export const Image: MessageFns<Image> = {
       ? BigInt(object.diskAllocatedBytes)
       : 0n;
     message.createTime = object.createTime ?? undefined;
+    message.config = (object.config !== undefined && object.config !== null)
+      ? ImageConfig.fromPartial(object.config)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseImageConfig(): ImageConfig {
+  return { entrypoint: [], command: [], env: {}, uid: 0, gid: 0, groups: [], workingDirectory: "" };
+}
+
+export const ImageConfig: MessageFns<ImageConfig> = {
+  encode(message: ImageConfig, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entrypoint) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.command) {
+      writer.uint32(18).string(v!);
+    }
+    globalThis.Object.entries(message.env).forEach(([key, value]: [string, string]) => {
+      ImageConfig_EnvEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    if (message.uid !== 0) {
+      writer.uint32(32).uint32(message.uid);
+    }
+    if (message.gid !== 0) {
+      writer.uint32(40).uint32(message.gid);
+    }
+    if (message.groups.length !== 0) {
+      writer.uint32(50).fork();
+      for (const v of message.groups) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.workingDirectory !== "") {
+      writer.uint32(58).string(message.workingDirectory);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageConfig {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageConfig();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entrypoint.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.command.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = ImageConfig_EnvEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.env[entry3.key] = entry3.value;
+            }
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.uid = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.gid = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag === 48) {
+              message.groups.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 50) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.groups.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.workingDirectory = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImageConfig>): ImageConfig {
+    return ImageConfig.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImageConfig>): ImageConfig {
+    const message = createBaseImageConfig();
+    message.entrypoint = object.entrypoint?.map((e) => e) || [];
+    message.command = object.command?.map((e) => e) || [];
+    message.env = (globalThis.Object.entries(object.env ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.uid = object.uid ?? 0;
+    message.gid = object.gid ?? 0;
+    message.groups = object.groups?.map((e) => e) || [];
+    message.workingDirectory = object.workingDirectory ?? "";
+    return message;
+  },
+};
+
+function createBaseImageConfig_EnvEntry(): ImageConfig_EnvEntry {
+  return { key: "", value: "" };
+}
+
+export const ImageConfig_EnvEntry: MessageFns<ImageConfig_EnvEntry> = {
+  encode(message: ImageConfig_EnvEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageConfig_EnvEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageConfig_EnvEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImageConfig_EnvEntry>): ImageConfig_EnvEntry {
+    return ImageConfig_EnvEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImageConfig_EnvEntry>): ImageConfig_EnvEntry {
+    const message = createBaseImageConfig_EnvEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
 
 function createBaseImportImageRequest(): ImportImageRequest {
-  return { source: "", requestId: "" };
+  return { source: "", requestId: "", name: "" };
 }
 
 export const ImportImageRequest: MessageFns<ImportImageRequest> = {
@@ -216,6 +490,9 @@ export const ImportImageRequest: MessageFns<ImportImageRequest> = {
     }
     if (message.requestId !== "") {
       writer.uint32(18).string(message.requestId);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
     }
     return writer;
   },
@@ -249,6 +526,14 @@ export const ImportImageRequest: MessageFns<ImportImageRequest> = {
             message.requestId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -268,6 +553,7 @@ export const ImportImageRequest: MessageFns<ImportImageRequest> = {
     const message = createBaseImportImageRequest();
     message.source = object.source ?? "";
     message.requestId = object.requestId ?? "";
+    message.name = object.name ?? "";
     return message;
   },
 };

@@ -1,0 +1,64 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Corrupt } from '@offshoot/shared/errors.js';
+import { runTool } from './tool.js';
+
+/** First inode that is not reserved: lost+found. */
+const FIRST_INODE = 11;
+export const ROOT_INODE = 2;
+
+/** Its answers to so many of the longest questions stay below what a program's output may be. */
+const QUESTIONS_PER_RUN = 10_000;
+
+export interface Debugfs {
+  readonly disk: string;
+  /** Folder for its scripts; exists. */
+  readonly scratch: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs commands that change the disk.
+ * @throws Corrupt when it says anything: it ends with 0 whatever happened
+ */
+export async function changeByDebugfs(
+  { disk, scratch, env, signal }: Debugfs,
+  commands: readonly string[],
+): Promise<void> {
+  const script = join(scratch, 'debugfs-changes');
+  await writeFile(script, commands.map((command) => `${command}\n`).join(''), 'latin1');
+  const { stderr } = await runTool('debugfs', ['-w', '-f', script, disk], { ...(env && { env }), signal });
+  // On stderr it says its version and what went wrong; nothing else.
+  const complaints = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('debugfs 1.'));
+  if (complaints.length > 0)
+    throw new Corrupt(`debugfs on ${disk}: ${complaints.slice(0, 3).join('; ')}`, { reason: 'DISK_INVALID' });
+}
+
+/** Answers to questions, in order; empty where it finds nothing. */
+export async function askDebugfs({ disk, scratch, signal }: Debugfs, questions: readonly string[]): Promise<string[]> {
+  const answers: string[] = [];
+  for (let from = 0; from < questions.length; from += QUESTIONS_PER_RUN) {
+    const asked = questions.slice(from, from + QUESTIONS_PER_RUN);
+    const script = join(scratch, 'debugfs-questions');
+    await writeFile(script, asked.map((question) => `${question}\n`).join(''), 'latin1');
+    const { stdout } = await runTool('debugfs', ['-f', script, disk], { signal });
+    // It echoes each command behind its prompt.
+    const parts = stdout.split(/^debugfs: /m).slice(1);
+    asked.forEach((_, index) => answers.push(parts[index] ?? ''));
+  }
+  return answers;
+}
+
+/** Inodes in use: the root, then from lost+found on without gaps, which is how mke2fs numbers them. */
+export async function usedInodes({ disk, signal }: Pick<Debugfs, 'disk' | 'signal'>): Promise<number[]> {
+  const header = await runTool('debugfs', ['-R', 'show_super_stats -h', disk], { signal });
+  const used = countIn(header.stdout, 'Inode count') - countIn(header.stdout, 'Free inodes');
+  return [ROOT_INODE, ...Array.from({ length: used - FIRST_INODE + 1 }, (_, index) => index + FIRST_INODE)];
+}
+
+export function countIn(text: string, label: string): number {
+  const value = new RegExp(`^${label}: +(\\d+)$`, 'm').exec(text)?.[1];
+  if (value === undefined) throw new Corrupt(`debugfs shows no "${label}"`, { reason: 'DISK_INVALID' });
+  return Number(value);
+}

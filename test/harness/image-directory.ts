@@ -1,0 +1,47 @@
+import { link, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImportImageRequest, type Image } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
+import { CACHE, IMAGES } from './cache.js';
+import type { TestHost } from './test-host.js';
+
+/** An images directory of a test's own, in which the default image is there already. */
+export class ImageDirectory implements AsyncDisposable {
+  private constructor(readonly path: string) {}
+
+  static async create(): Promise<ImageDirectory> {
+    const path = await mkdtemp(join(CACHE, 'images-of-test-'));
+    // All of them: which one is the default image of today the daemon knows.
+    for (const name of await readdir(IMAGES)) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue;
+      await mkdir(join(path, name));
+      for (const file of await readdir(join(IMAGES, name)))
+        await link(join(IMAGES, name, file), join(path, name, file));
+    }
+    return new ImageDirectory(path);
+  }
+
+  /** What is there that no finished image or lock has put there. */
+  async leftovers(): Promise<string[]> {
+    return (await readdir(this.path)).filter((name) => !/^[0-9a-f]{64}$|^\.build\.lock$|^\.cache$/.test(name));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+}
+
+/** @param onStep hears each step as it begins */
+export async function importImage(
+  host: TestHost,
+  source: string,
+  name: string,
+  onStep: (step: string) => void = () => undefined,
+): Promise<Image> {
+  const { images } = host.client;
+  const request = ImportImageRequest.fromPartial({ source, name });
+  for await (const { event } of host.client.stream(images.importImage.bind(images), request)) {
+    if (event?.$case === 'progress') onStep(event.progress.step);
+    if (event?.$case === 'image') return event.image;
+  }
+  throw new Error('the import ended without an image');
+}
