@@ -134,8 +134,9 @@ export async function validateExt4(
   const answers = await askDebugfs(
     { disk, scratch, signal },
     files.map((file) => `stat ${file}`),
+    isFullFile,
   );
-  const bad = files.filter((_, index) => !isFullFile(answers[index] ?? ''));
+  const bad = files.filter((_, index) => answers[index] !== true);
   if (bad.length > 0)
     throw new Corrupt(`the new disk lacks ${bad.join(', ')}`, {
       reason: 'DISK_INVALID',

@@ -23,12 +23,11 @@ export async function addToDisk(debugfs: Debugfs, tree: ImageTree): Promise<void
   await repair(disk, signal);
   const parts = partsOf(tree.root, '');
   await makeRoom(debugfs, parts);
-  const present = (
-    await askDebugfs(
-      debugfs,
-      parts.map(({ path }) => `stat ${path}`),
-    )
-  ).map(parseInode);
+  const present = await askDebugfs(
+    debugfs,
+    parts.map(({ path }) => `stat ${path}`),
+    parseInode,
+  );
   const commands: string[] = [];
   parts.forEach(({ path, node }, index) => {
     const there = present[index];
@@ -104,12 +103,13 @@ async function makeRoom({ disk, signal }: Debugfs, parts: readonly Part[]): Prom
 }
 
 async function assertWritten(debugfs: Debugfs, parts: readonly Part[]): Promise<void> {
-  const answers = await askDebugfs(
+  const inodes = await askDebugfs(
     debugfs,
     parts.map(({ path }) => `stat ${path}`),
+    parseInode,
   );
   for (const [index, { path, node }] of parts.entries()) {
-    const inode = parseInode(answers[index] ?? '');
+    const inode = inodes[index];
     const size = node.kind === 'file' ? (await stat(node.content)).size : undefined;
     const isRight =
       inode !== undefined &&

@@ -47,7 +47,7 @@ async function write(entries: AsyncIterable<TarEntry>): Promise<void> {
 }
 const writeTar = (entries: readonly EntryOfTest[]) => write(readTar(Readable.from([tarOfTest(entries)])));
 const ask = async (question: string): Promise<string> =>
-  (await askDebugfs({ disk, scratch: folder }, [question]))[0] ?? '';
+  (await askDebugfs({ disk, scratch: folder }, [question], (answer) => answer))[0] ?? '';
 const inode = async (path: string) => parseInode(await ask(`stat ${path}`));
 
 describe('a disk made of a tar without being root', () => {

@@ -26,8 +26,6 @@ const LAST_SECOND = 2 ** 34 - 2 ** 31 - 1;
 const MAX_DEVICE_NUMBER = 65_535;
 /** In one of the name spaces of xattr(7), and without what debugfs would take for more than one word. */
 const XATTR_NAME = /^(?:user|trusted|security|system)\.[\x21\x23-\x7e]+$/;
-/** Commands of some 50 bytes each, all echoed: far below what a program's output may be. */
-const COMMANDS_PER_RUN = 100_000;
 
 /**
  * Gives a disk made of a laid out tree what laying it out would have needed root for: owners, modes, times, extended
@@ -42,9 +40,15 @@ export async function setExt4Attributes(
 ): Promise<void> {
   const inodes = (await findMarked(debugfs, marked)).set(ROOT_INODE, root);
   const folders = new Map<ImageNode, number>([...inodes].map(([inode, node]) => [node, inode]));
-  const commands = await makeAbsent(debugfs, absent, folders, inodes);
+  await changeByDebugfs(debugfs, await makeAbsent(debugfs, absent, folders, inodes));
+  await changeByDebugfs(debugfs, fieldCommands(inodes, time));
+  await changeByDebugfs(debugfs, await xattrCommands(debugfs, inodes));
+  await assertAsSet(debugfs, inodes);
+}
+
+function* fieldCommands(inodes: ReadonlyMap<number, ImageNode>, time: number): Generator<string> {
+  const stamp = `@${String(time)}`;
   for (const [inode, { kind, attributes }] of inodes) {
-    const stamp = `@${String(time)}`;
     const fields = {
       mode: `0${(TYPES[kind].bits | attributes.mode).toString(8)}`,
       uid: String(attributes.uid),
@@ -54,13 +58,8 @@ export async function setExt4Attributes(
       crtime: stamp,
       mtime: `@${String(mtimeOf(attributes.mtime))}`,
     };
-    for (const [field, value] of Object.entries(fields))
-      commands.push(`set_inode_field <${String(inode)}> ${field} ${value}`);
+    for (const [field, value] of Object.entries(fields)) yield `set_inode_field <${String(inode)}> ${field} ${value}`;
   }
-  commands.push(...(await xattrCommands(debugfs, inodes)));
-  for (let from = 0; from < commands.length; from += COMMANDS_PER_RUN)
-    await changeByDebugfs(debugfs, commands.slice(from, from + COMMANDS_PER_RUN));
-  await assertAsSet(debugfs, inodes);
 }
 
 /** What is in each inode, found by the marks. */
@@ -69,10 +68,11 @@ async function findMarked(debugfs: Debugfs, marked: LaidOutTree['marked']): Prom
   const answers = await askDebugfs(
     debugfs,
     numbers.map((inode) => `stat <${String(inode)}>`),
+    (answer) => parseInode(answer)?.mtime,
   );
   const inodes = new Map<number, ImageNode>();
   numbers.forEach((inode, index) => {
-    const node = marked.get(parseInode(answers[index] ?? '')?.mtime ?? 0);
+    const node = marked.get(answers[index] ?? 0);
     if (node !== undefined) inodes.set(inode, node);
   });
   if (inodes.size !== marked.size)
@@ -87,7 +87,7 @@ async function makeAbsent(
   folders: ReadonlyMap<ImageNode, number>,
   inodes: Map<number, ImageNode>,
 ): Promise<string[]> {
-  let inode = Math.max(...(await usedInodes(debugfs)));
+  let inode = (await usedInodes(debugfs)).at(-1) ?? ROOT_INODE;
   const commands: string[] = [];
   for (const { node, names } of absent) {
     inode += 1;
@@ -97,10 +97,12 @@ async function makeAbsent(
     const numbers = node.kind === 'fifo' ? '' : ` ${String(node.major)} ${String(node.minor)}`;
     names.forEach(({ folder, name }, index) => {
       commands.push(
-        `cd <${String(inodeOf(folder, folders))}>`,
-        index === 0
-          ? `mknod ${quoted(name)} ${TYPES[node.kind].letter}${numbers}`
-          : `ln <${String(inode)}> ${quoted(name)}`,
+        // Both together, or the name might come to be in another folder.
+        `cd <${String(inodeOf(folder, folders))}>\n${
+          index === 0
+            ? `mknod ${quoted(name)} ${TYPES[node.kind].letter}${numbers}`
+            : `ln <${String(inode)}> ${quoted(name)}`
+        }`,
       );
     });
     // `ln` leaves the count as it is.
@@ -140,9 +142,10 @@ async function assertAsSet(debugfs: Debugfs, inodes: ReadonlyMap<number, ImageNo
   const answers = await askDebugfs(
     debugfs,
     expected.map(([inode]) => `stat <${String(inode)}>`),
+    parseInode,
   );
   expected.forEach(([inode, node], index) => {
-    const problem = differenceOf(node, parseInode(answers[index] ?? ''));
+    const problem = differenceOf(node, answers[index]);
     if (problem !== undefined) throw invalid(`inode ${String(inode)} ${problem}`);
   });
   const attributes = expected.flatMap(
@@ -156,10 +159,10 @@ async function assertAsSet(debugfs: Debugfs, inodes: ReadonlyMap<number, ImageNo
   const values = await askDebugfs(
     debugfs,
     attributes.map(({ inode, name }) => `ea_get -x <${String(inode)}> ${name}`),
+    (answer) => / = ([0-9a-f ]*)$/m.exec(answer)?.[1]?.replaceAll(' ', '') ?? '',
   );
   attributes.forEach(({ inode, name, value }, index) => {
-    const said = / = ([0-9a-f ]*)$/m.exec(values[index] ?? '')?.[1]?.replaceAll(' ', '') ?? '';
-    if (said !== asShown(name, value).toString('hex'))
+    if (values[index] !== asShown(name, value).toString('hex'))
       throw invalid(`inode ${String(inode)} has not the extended attribute ${name} it should have`);
   });
 }

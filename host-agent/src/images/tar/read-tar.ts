@@ -54,6 +54,8 @@ const KINDS: Readonly<Record<string, TarEntryKind>> = {
 /** Extended attributes of a file are at most 64 KiB and its path 4 KiB: a longer header is an attack on the reader's memory. */
 const MAX_EXTENDED_HEADER = 2 ** 20;
 const XATTR_PREFIX = 'SCHILY.xattr.';
+/** One for all, of which there may be hundreds of thousands. */
+const NONE: ReadonlyMap<string, Buffer> = new Map();
 
 /** The entries of a tar: POSIX ustar and pax, GNU with long names, sparse files and numbers beyond octal. */
 export async function* readTar(source: AsyncIterable<Buffer>): AsyncGenerator<TarEntry, void, undefined> {
@@ -145,10 +147,11 @@ async function readLongName(reader: ByteReader, header: TarHeader): Promise<Byte
 }
 
 function xattrsIn(records: PaxRecords): ReadonlyMap<string, Buffer> {
-  const xattrs = new Map<string, Buffer>();
+  let xattrs: Map<string, Buffer> | undefined;
   for (const [keyword, value] of records)
-    if (keyword.startsWith(XATTR_PREFIX)) xattrs.set(keyword.slice(XATTR_PREFIX.length), toBytes(value));
-  return xattrs;
+    if (keyword.startsWith(XATTR_PREFIX))
+      (xattrs ??= new Map()).set(keyword.slice(XATTR_PREFIX.length), toBytes(value));
+  return xattrs ?? NONE;
 }
 
 const cutShort = (path: ByteString): Error => malformedTar(`it was cut short in ${shown(path)}`);
