@@ -7,7 +7,7 @@ export const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
 export const SUITE = 'bookworm';
 
 /** Counted up when the layout of the system changes without any of its other inputs. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 
 /** What is installed beside Debian's minimal base, and what for. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -21,8 +21,14 @@ const PACKAGES: Readonly<Record<string, string>> = {
   'qemu-system-x86': 'a hypervisor inside: KVM works there',
   'qemu-utils': 'qemu-img, qemu-io: disks of the tests',
   socat: 'AF_VSOCK by hand',
+  udev: 'names of ZFS volumes',
   xfsprogs: 'file systems with reflinks',
+  'zfs-dkms': 'ZFS',
+  'zfsutils-linux': 'ZFS',
 };
+
+/** Of Debian's archive; ZFS is in contrib. */
+export const COMPONENTS = ['main', 'contrib'] as const;
 
 /** Everything the lab host's system is made of, but for the kernel. */
 export const SYSTEM_INPUTS = { layout: LAYOUT, suite: SUITE, packages: Object.keys(PACKAGES).sort() };

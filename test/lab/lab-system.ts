@@ -10,7 +10,8 @@ import { unpackKernel, type KernelTree } from '@offshoot/host-agent/images/kerne
 import { runProgram, runTool } from '@offshoot/host-agent/images/tool.js';
 import { ext4FromTree } from './ext4-from-tree.js';
 import { keptFolder } from './kept-folder.js';
-import { REPOSITORY, REPOSITORY_INSIDE, SUITE, SYSTEM_INPUTS } from './lab-definition.js';
+import { COMPONENTS, REPOSITORY, REPOSITORY_INSIDE, SUITE, SYSTEM_INPUTS } from './lab-definition.js';
+import { buildZfs } from './zfs-module.js';
 
 const GIB = 1024 ** 3;
 const OURS = join(REPOSITORY, 'test/lab/guest');
@@ -50,8 +51,13 @@ export async function labSystem(
     const archive = await debianArchive(signal);
     onStep(`installing Debian ${SUITE} (some minutes, once)`);
     const include = `--include=${SYSTEM_INPUTS.packages.join(',')}`;
-    await runProgram('debootstrap', ['--variant=minbase', include, SUITE, root, archive], { signal });
+    const components = `--components=${COMPONENTS.join(',')}`;
+    const env = { DEBIAN_FRONTEND: 'noninteractive' };
+    await runProgram('debootstrap', ['--variant=minbase', components, include, SUITE, root, archive], { signal, env });
     await furnish(root, kernel);
+    onStep('building ZFS for its kernel (some minutes, once)');
+    await buildZfs(root, kernel.release, packages, signal);
+    await tidy(root);
     onStep('writing its disk');
     await ext4FromTree(root, join(making, 'system.ext4'), 4 * GIB, signal);
     await rm(scratch, { recursive: true });
@@ -96,6 +102,9 @@ async function furnish(root: string, kernel: KernelTree): Promise<void> {
   await mkdir(join(root, REPOSITORY_INSIDE), { recursive: true });
   await copyFile(join(OURS, 'start'), join(root, 'usr/sbin/init'));
   await chmod(join(root, 'usr/sbin/init'), 0o755);
+}
+
+async function tidy(root: string): Promise<void> {
   await rm(join(root, 'var/cache/apt'), { recursive: true, force: true });
   await rm(join(root, 'var/lib/apt/lists'), { recursive: true, force: true });
 }

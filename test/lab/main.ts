@@ -9,8 +9,14 @@ import { runLabHost, type LabResult } from './lab-host.js';
 import { labSystem } from './lab-system.js';
 import { ADMINISTRATORS_PATH, missingForLab } from './prerequisites.js';
 
-/** What runs inside when nothing is named: every driver that has KVM there. */
-const TESTS = ['test/lab/inside', 'test/conformance', 'test/cloud-hypervisor', 'test/firecracker-driver'];
+/** What runs inside when nothing is named: every driver that has KVM there, and ZFS. */
+const TESTS = [
+  'test/lab/inside',
+  'test/conformance',
+  'test/cloud-hypervisor',
+  'test/firecracker-driver',
+  'test/storage',
+];
 
 /** Boot, tests and all; on a quiet machine it takes some 40. */
 const LIMIT_MINUTES = Number(process.env.OFFSHOOT_LAB_MINUTES ?? '90');
