@@ -1,3 +1,5 @@
+import { DRIVER_CAPABILITIES } from '../domain/driver-capabilities.js';
+import type { Network } from '../ports/network.js';
 import { existsSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 
@@ -104,7 +106,8 @@ describe('a capture of an instance that goes on', () => {
       waitForMailboxes: () => Promise.resolve(),
     } as Partial<GuestLink> as GuestLink;
     const running = { vm, link, log: { offset: 0 } as unknown as WorkloadLog } as RunningInstance;
-    const driver = { name: 'firecracker', probe: () => Promise.resolve({ available: true }) };
+    const status = { available: true, capabilities: DRIVER_CAPABILITIES.firecracker };
+    const driver = { name: 'firecracker', probe: () => Promise.resolve(status) };
     const { store, paths, files: instanceFiles, journal, answers } = lab;
     context = {
       store,
@@ -114,7 +117,8 @@ describe('a capture of an instance that goes on', () => {
       answers,
       locks: new Locks(),
       running: { get: () => running } as Partial<RunningInstances> as RunningInstances,
-      drivers: new Map([['firecracker', driver as Partial<HypervisorDriver> as HypervisorDriver]]),
+      drivers: new Map([['firecracker', driver as unknown as HypervisorDriver]]),
+      network: { status: { mode: 'tap' } } as Network,
       disks: new DiskStorages([storage]),
       request: undefined,
       logger,
