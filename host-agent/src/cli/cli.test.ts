@@ -48,7 +48,7 @@ async function json(...args: string[]): Promise<unknown> {
 const reportsSkip = built ? '' : ' (skipped: host-agent/dist is not built)';
 
 /** Each case starts a process or several, on machines that may be busy. */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 
 describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS }, () => {
   it('runs, lists, inspects, parks, forks, restores, stops and removes an instance', async () => {
