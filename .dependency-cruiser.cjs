@@ -5,6 +5,7 @@
  */
 const host = (folder) => `^host-agent/src/${folder}/`;
 const ADAPTERS = ['drivers', 'network', 'images', 'storage', 'state', 'guest', 'mailbox'];
+const PRIVILEGED_CONTRACT = '^host-agent/src/privileged/contract\\.ts$';
 /** Of the bench, what works on guest memory. */
 const PARKED_MEMORY = '^host-agent/src/bench/parked-memory\\.ts$';
 
@@ -113,7 +114,27 @@ module.exports = {
       name: 'os-knows-nobody',
       severity: 'error',
       from: { path: host('os') },
-      to: { path: '^host-agent/src/', pathNot: [host('os'), host('ports'), host('domain')] },
+      to: { path: '^host-agent/src/', pathNot: [host('os'), host('ports'), host('domain'), PRIVILEGED_CONTRACT] },
+    },
+    {
+      name: 'privileged-stands-alone',
+      comment: 'Root runs it: what it does is to be read in one folder.',
+      severity: 'error',
+      from: { path: host('privileged') },
+      to: { path: '^host-agent/src/', pathNot: [host('privileged'), '^host-agent/src/version\\.ts$'] },
+    },
+    {
+      name: 'privileged-imports-node-and-errors',
+      severity: 'error',
+      from: { path: host('privileged'), pathNot: '/testing/' },
+      to: { pathNot: ['^host-agent/src/', '^shared/src/errors\\.ts$'], dependencyTypesNot: ['core'] },
+    },
+    {
+      name: 'privileged-is-a-program',
+      comment: 'The daemon reaches it by sudo, and knows its exit statuses.',
+      severity: 'error',
+      from: { path: '^host-agent/src/', pathNot: host('privileged') },
+      to: { path: host('privileged'), pathNot: PRIVILEGED_CONTRACT },
     },
     {
       name: 'foreign-functions-in-one-module',

@@ -19,6 +19,7 @@ const NOT_FOR_CALLERS = new Set([
   'CONFIGURATION_UNREADABLE',
   'DESTINATION_EXISTS', // ids are new
   'FILE_UNREADABLE', // of the command line's own
+  'HELPER_CALL_REFUSED', // of the helper's own
   'MAILBOX_DUPLICATE', // found as DUPLICATE_MAILBOX before
   'MEMORY_ANONYMOUS', // of a VM booted cold, into which nothing is delivered
   'MEMORY_FILE_EXISTS',

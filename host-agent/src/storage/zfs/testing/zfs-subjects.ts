@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { execa, execaSync } from 'execa';
 import type { StorageLab, StorageSubject } from '../../testing/storage-lab.js';
 import { openZfs } from '../open-zfs.js';
+import type { ZfsProgram } from '../zfs-program.js';
 import { ZfsDouble } from './zfs-double.js';
 
 const POOL_BYTES = 512 * 2 ** 20;
@@ -16,9 +17,9 @@ async function newFolders(): Promise<{ directory: string; root: string; images: 
   return { directory, root, images };
 }
 
-/** The storage against a double of ZFS, on any machine. */
-export const ZFS_DOUBLE: StorageSubject = {
-  title: 'zfs, against a double',
+/** The storage against a double of ZFS, on any machine. @param through what its commands go through */
+export const zfsDouble = (title: string, through: (double: ZfsProgram) => ZfsProgram): StorageSubject => ({
+  title,
   missing: '',
   open: async (): Promise<StorageLab> => {
     const { directory, root, images } = await newFolders();
@@ -29,7 +30,7 @@ export const ZFS_DOUBLE: StorageSubject = {
     const storage = await openZfs({
       dataset: 'pool/offshoot',
       stateDirectory: root,
-      program,
+      program: through(program),
       devices: program.deviceNames,
       patience,
     });
@@ -52,7 +53,9 @@ export const ZFS_DOUBLE: StorageSubject = {
       [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
     };
   },
-};
+});
+
+export const ZFS_DOUBLE = zfsDouble('zfs, against a double', (double) => double);
 
 /** A pool in a file. */
 export const ZFS_POOL: StorageSubject = {

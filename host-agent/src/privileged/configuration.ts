@@ -1,0 +1,61 @@
+import { closeSync, readFileSync } from 'node:fs';
+import { isAbsolute, normalize } from 'node:path';
+import { messageOf } from '@offshoot/shared/errors.js';
+import { MAX_NAME, isDataset } from './dataset-name.js';
+import { quoted, refusal } from './refusal.js';
+import { openToRead } from './root-owned-file.js';
+
+/** What root allows, from a file that callers have no influence on. */
+export interface Configuration {
+  /** Below it everything is the daemon's. */
+  readonly zfsDataset: string;
+  /** The daemon's, absolute. */
+  readonly stateDirectory: string;
+  /** The file that calls are written to; undefined for the usual one. */
+  readonly log: string | undefined;
+}
+
+const KEYS = ['zfs_dataset', 'state_directory', 'log'];
+
+/** @throws InvalidInput when it is not root's alone, or says something else than it may */
+export function readConfiguration(path: string): Configuration {
+  const fd = openToRead(path);
+  try {
+    return parseConfiguration(readFileSync(fd, 'utf8'), path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function parseConfiguration(text: string, path: string): Configuration {
+  const wrong = (what: string): Error => refusal(`${path}: ${what}`);
+  const content = parseJson(text, wrong);
+  const strange = Object.keys(content).find((key) => !KEYS.includes(key));
+  if (strange !== undefined) throw wrong(`${quoted(strange)} is none of its keys, ${KEYS.join(', ')}`);
+  const { zfs_dataset: zfsDataset, state_directory: stateDirectory, log } = content;
+  if (typeof zfsDataset !== 'string' || zfsDataset.length > MAX_NAME || !isDataset(zfsDataset))
+    throw wrong('zfs_dataset has to be the name of a dataset, like "tank/offshoot"');
+  if (!isPath(stateDirectory)) throw wrong('state_directory has to be an absolute path, like "/var/lib/offshoot"');
+  if (log !== undefined && !isPath(log)) throw wrong('log has to be the absolute path of a file, or left out');
+  return { zfsDataset, stateDirectory, log };
+}
+
+function parseJson(text: string, wrong: (what: string) => Error): Readonly<Record<string, unknown>> {
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (error) {
+    throw wrong(`is no JSON: ${messageOf(error)}`);
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content))
+    throw wrong('has to be one JSON object');
+  return { ...content };
+}
+
+/** Absolute, printable, and the shortest of its spellings: without `.`, `..`, doubled or trailing slashes. */
+const isPath = (value: unknown): value is string =>
+  typeof value === 'string' &&
+  isAbsolute(value) &&
+  normalize(value) === value &&
+  !value.endsWith('/') &&
+  /^[\x20-\x7e]+$/.test(value);

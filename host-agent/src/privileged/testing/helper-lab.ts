@@ -1,0 +1,154 @@
+import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { execa, execaSync } from 'execa';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const repository = join(here, '../../../..');
+
+/** Who calls the helper: nobody, and its group. */
+const CALLER = 65534;
+const AS_CALLER = [
+  'setpriv',
+  `--reuid=${String(CALLER)}`,
+  `--regid=${String(CALLER)}`,
+  '--clear-groups',
+  '--',
+] as const;
+
+/** The dataset of the lab's configuration. */
+export const ROOT = 'tank/offshoot';
+
+/** What of the machine the lab misses; empty where nothing. */
+export function missingForHelper(): string {
+  if (process.getuid?.() !== 0) return 'root';
+  if (execaSync('setpriv', ['--version'], { reject: false }).failed) return 'setpriv';
+  const mount = execaSync('findmnt', ['-n', '-o', 'OPTIONS', '--target', tmpdir()], { reject: false });
+  const isWithoutIds = !mount.failed && mount.stdout.split(',').includes('nosuid');
+  return isWithoutIds ? `a folder for set-user-ID programs, as ${tmpdir()} is not` : '';
+}
+
+export interface Ended {
+  readonly exitCode?: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * The helper as a program of root's, with a script for `zfs`, and a double of sudo by which another user has root run it: a copy
+ * of setpriv with the set-user-ID bit, which the caller's group alone may execute.
+ */
+export class HelperLab implements AsyncDisposable {
+  readonly configuration: string;
+  readonly log: string;
+  readonly state: string;
+  readonly helper: string;
+  private readonly sudo: string;
+  private readonly programs: string;
+
+  private constructor(readonly directory: string) {
+    this.configuration = join(directory, 'etc/privileged.json');
+    this.log = join(directory, 'log/privileged.log');
+    this.state = join(directory, 'state');
+    this.helper = join(directory, 'bin/offshoot-privileged');
+    this.sudo = join(directory, 'bin/sudo');
+    this.programs = join(directory, 'sbin');
+  }
+
+  static async open(): Promise<HelperLab> {
+    const lab = new HelperLab(await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-'))));
+    await chmod(lab.directory, 0o755);
+    for (const folder of ['etc', 'log', 'state', 'bin', 'sbin', 'dist']) await mkdir(join(lab.directory, folder));
+    await lab.installHelper();
+    await lab.installSudo();
+    await lab.configure({ zfs_dataset: ROOT, state_directory: lab.state, log: lab.log });
+    await lab.becomeVersion('1.2.3');
+    // Says what it was given, word by word, and all that it has in its environment.
+    await lab.installZfs('printf "<%s>" "$@"; echo; /usr/bin/env');
+    return lab;
+  }
+
+  async configure(content: object): Promise<void> {
+    await writeFile(this.configuration, JSON.stringify(content));
+  }
+
+  async becomeVersion(version: string): Promise<void> {
+    await writeFile(join(this.directory, 'package.json'), JSON.stringify({ version }));
+  }
+
+  async installZfs(script: string): Promise<void> {
+    await this.script(join(this.programs, 'zfs'), script);
+  }
+
+  async removeZfs(): Promise<void> {
+    await rm(join(this.programs, 'zfs'), { force: true });
+  }
+
+  /** How the caller has root run the helper: what stands before the helper's path. */
+  get carrier(): readonly [string, ...string[]] {
+    return [...AS_CALLER, this.sudo, '-n'];
+  }
+
+  /** Calls the helper as the caller. */
+  async call(words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+    const [program, ...options] = this.carrier;
+    return await execa(program, [...options, this.helper, ...words], { reject: false, env });
+  }
+
+  /** Runs something as the caller. */
+  async asCaller(program: string, ...args: readonly string[]): Promise<Ended> {
+    const [first, ...rest] = AS_CALLER;
+    return await execa(first, [...rest, program, ...args], { reject: false });
+  }
+
+  /** Its lines so far; none where there is no log. */
+  async logged(): Promise<string[]> {
+    const text = await readFile(this.log, 'utf8').catch(() => '');
+    return text.split('\n').slice(0, -1);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.directory, { recursive: true });
+  }
+
+  /** The program itself, with the places of the lab. */
+  private async installHelper(): Promise<void> {
+    const places = { configuration: this.configuration, log: this.log, programs: [this.programs] };
+    const source = `import { runHelper } from './run-helper.js';
+process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?? '', ${JSON.stringify(places)});`;
+    const program = join(this.directory, 'dist/main.mjs');
+    await build({
+      stdin: { contents: source, resolveDir: join(here, '..'), loader: 'ts' },
+      outfile: program,
+      bundle: true,
+      platform: 'node',
+      target: 'node20',
+      format: 'esm',
+      alias: { '@offshoot/shared': join(repository, 'shared/src') },
+      logLevel: 'warning',
+    });
+    await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
+  }
+
+  private async installSudo(): Promise<void> {
+    const setpriv = join(this.directory, 'bin/setpriv');
+    const { stdout } = await execa('sh', ['-c', 'command -v setpriv']);
+    await copyFile(stdout, setpriv);
+    await chown(setpriv, 0, CALLER);
+    await chmod(setpriv, 0o4750);
+    // As the line in sudoers has it: this helper alone, without a question, and a new environment but for who calls.
+    await this.script(
+      this.sudo,
+      `[ "$1" = -n ] && [ "$2" = ${this.helper} ] || { echo 'sudo: a password is required' >&2; exit 1; }
+shift
+exec env SUDO_UID="$(id -u)" ${setpriv} --reuid=0 --regid=0 --clear-groups -- "$@"`,
+    );
+  }
+
+  private async script(path: string, text: string): Promise<void> {
+    await writeFile(path, `#!/bin/sh\n${text}\n`);
+    await chmod(path, 0o755);
+  }
+}
