@@ -39,6 +39,8 @@ import { SqliteSnapshotStore } from './state/sqlite-snapshot-store.js';
 import { openStateDatabase } from './state/state-database.js';
 import { StateDirectory } from './state/state-directory.js';
 import { openStorages } from './storage/open-storages.js';
+import { openZfs } from './storage/zfs/open-zfs.js';
+import { openZfsAccess } from './storage/zfs/zfs-access.js';
 import { VERSION } from './version.js';
 
 /** The repository, or wherever the package was unpacked: proto/, images/ and guest-agent/ stand beside host-agent/. */
@@ -57,7 +59,14 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   opened.push('close state', () => {
     database.close();
   });
-  const storages = await openStorages(paths.root, settings['storage.zfs_dataset']);
+  const { program, zfs, helper } = await openZfsAccess({
+    dataset: settings['storage.zfs_dataset'],
+    helper: settings['privileged.helper'],
+    version: VERSION,
+  });
+  const storages = await openStorages(paths.root, settings['storage.zfs_dataset'], (dataset) =>
+    openZfs({ dataset, stateDirectory: paths.root, program }),
+  );
   const store = new SqliteInstanceStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],
@@ -110,6 +119,8 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     }),
     disks: new DiskStorages(storages.here, storages.missing),
     orphans: new ProcOrphans(),
+    zfs,
+    helper,
     guestLinks: new GrpcGuestLinkFactory({ hostVersion: VERSION, logger: logger.child({ component: 'guest' }) }),
     acks,
     limits: {

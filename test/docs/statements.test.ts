@@ -20,6 +20,8 @@ const NOT_FOR_CALLERS = new Set([
   'DESTINATION_EXISTS', // ids are new
   'FILE_UNREADABLE', // of the command line's own
   'HELPER_CALL_REFUSED', // of the helper's own
+  'HELPER_CAPABILITY',
+  'HELPER_VERSION',
   'MAILBOX_DUPLICATE', // found as DUPLICATE_MAILBOX before
   'MEMORY_ANONYMOUS', // of a VM booted cold, into which nothing is delivered
   'MEMORY_FILE_EXISTS',

@@ -5,6 +5,7 @@ import type { AckListener } from '../ports/ack-listener.js';
 import type { Answers } from '../ports/answers.js';
 import type { HypervisorDriver } from '../ports/driver.js';
 import type { GuestLinkFactory } from '../ports/guest-link.js';
+import type { DatasetAccess, HelperAccess } from '../ports/host-access.js';
 import type { ImageStore } from '../ports/image-store.js';
 import type { InstanceFiles } from '../ports/instance-files.js';
 import type { InstanceStore } from '../ports/instance-store.js';
@@ -31,6 +32,9 @@ export interface Dependencies {
   readonly images: ImageStore;
   readonly disks: DiskStorages;
   readonly orphans: OrphanProcesses;
+  /** Undefined where none is configured, as with the next one. */
+  readonly zfs: DatasetAccess | undefined;
+  readonly helper: HelperAccess | undefined;
   readonly guestLinks: GuestLinkFactory;
   readonly acks: AckListener;
   readonly limits: {

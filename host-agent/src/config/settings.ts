@@ -89,6 +89,12 @@ export const SETTINGS = {
     placeholder: 'DATASET',
     help: 'ZFS dataset for the disks of hypervisors that read raw ones; this daemon alone may use it',
   },
+  'privileged.helper': {
+    schema: z.string().regex(/^$|^\//, 'an absolute path, or empty for none'),
+    default: '',
+    placeholder: 'PROGRAM',
+    help: 'offshoot-privileged, by which a daemon that is not root has root do what it may not, with sudo -n',
+  },
   'limits.instances': {
     schema: z.coerce
       .number('a whole number from 1 to 4000')

@@ -6,8 +6,9 @@ import { describeOn } from '../os/testing/describe-on.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import { openStorages } from './open-storages.js';
 
+const noPool = (): Promise<never> => Promise.reject(new Error('no pool'));
 const namesIn = async (directory: string): Promise<string[]> =>
-  (await openStorages(directory, '')).here.map(({ name }) => name);
+  (await openStorages(directory, '', noPool)).here.map(({ name }) => name);
 
 describe('the storages of a state directory', () => {
   describe.each([
@@ -22,7 +23,7 @@ describe('the storages of a state directory', () => {
         const before = await readdir(path);
         expect(await namesIn(path)).toEqual(names);
         expect(await readdir(path)).toEqual(before);
-        const { missing } = await openStorages(path, '');
+        const { missing } = await openStorages(path, '', noPool);
         expect(missing.get('reflink') ?? 'reflink').toMatch(/^reflink$|is on \S+, without reflinks$/);
       });
     });
@@ -34,7 +35,7 @@ describe('the storages of a state directory', () => {
     const { here, missing } = await openStorages(directory, 'tank/offshoot', () => Promise.resolve(zfs));
     expect(here[0]).toBe(zfs);
     expect(missing.has('zfs')).toBe(false);
-    const refused = openStorages(directory, 'tank/offshoot', () => Promise.reject(new Error('no pool')));
+    const refused = openStorages(directory, 'tank/offshoot', noPool);
     await expect(refused).rejects.toThrow('no pool');
     await rm(directory, { recursive: true });
   });

@@ -5,7 +5,6 @@ import type { DiskStorage } from '../ports/disk-storage.js';
 import { Qcow2Disks } from './qcow2-disks.js';
 import { RawDisks } from './raw-disks.js';
 import { canReflink } from './reflink-probe.js';
-import { openZfs } from './zfs/open-zfs.js';
 
 export interface OpenedStorages {
   /** Best ones first. */
@@ -17,12 +16,12 @@ export interface OpenedStorages {
 /**
  * The disk storages that this state directory has, found out by trying: the probe of the storage port.
  * @param zfsDataset empty for none; one that is named has to be there
- * @throws Unsupported, InvalidState as {@link openZfs}
+ * @param zfs opens it, and may throw
  */
 export async function openStorages(
   stateDirectory: string,
   zfsDataset: string,
-  zfs: (dataset: string) => Promise<DiskStorage> = (dataset) => openZfs({ dataset, stateDirectory }),
+  zfs: (dataset: string) => Promise<DiskStorage>,
 ): Promise<OpenedStorages> {
   const reflinks = await canReflink(stateDirectory);
   const missing = new Map<StorageName, string>();

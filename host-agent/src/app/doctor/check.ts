@@ -18,7 +18,7 @@ export interface CheckResult extends Finding {
 /** What checks look at: the daemon's own parts, and the machine. */
 export interface DoctorSubject extends Pick<
   Dependencies,
-  'paths' | 'drivers' | 'defaultDriver' | 'network' | 'images' | 'store' | 'files' | 'orphans'
+  'paths' | 'drivers' | 'defaultDriver' | 'network' | 'images' | 'store' | 'files' | 'orphans' | 'zfs' | 'helper'
 > {
   /** Where the machine's /proc, /sys, /dev and /etc are: `/`, or a tree that tests make. */
   readonly root: string;
@@ -31,8 +31,8 @@ export interface DoctorSubject extends Pick<
 export interface Check {
   /** One word or two with a hyphen, for machines: it does not change. */
   readonly name: string;
-  /** A check that throws has failed; its message is the detail. */
-  run(subject: DoctorSubject, signal: AbortSignal): Promise<Finding> | Finding;
+  /** A check that throws has failed; its message is the detail. Undefined: the daemon is not configured to have it. */
+  run(subject: DoctorSubject, signal: AbortSignal): Promise<Finding | undefined> | Finding;
 }
 
 export const pass = (detail: string): Finding => ({ outcome: 'pass', detail, remedy: '' });

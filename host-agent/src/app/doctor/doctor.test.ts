@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { Unreachable, Unsupported } from '@offshoot/shared/errors.js';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DRIVER_CAPABILITIES, NO_CAPABILITIES, type DriverName } from '../../domain/driver-capabilities.js';
 import { SparseCopyUnsupported } from '../../os/sparse-copy.js';
@@ -8,6 +9,7 @@ import * as sparse from '../../os/sparse-copy.js';
 import * as space from '../../os/disk-space.js';
 import { StatePaths } from '../../paths.js';
 import type { DriverStatus, HypervisorDriver } from '../../ports/driver.js';
+import type { DatasetAccess, HelperAccess } from '../../ports/host-access.js';
 import type { CheckResult, DoctorSubject } from './check.js';
 import { CHECKS, examine } from './doctor.js';
 
@@ -24,6 +26,12 @@ class Machine implements Disposable {
   network: object = { mode: 'tap', modeReason: '', bridge: 'br0', subnet: '10.0.0.0/24' };
   images: readonly object[] = [{ name: 'default', kernelRelease: '6.1' }];
   fix = false;
+  zfs: DatasetAccess | undefined = { dataset: 'tank/offshoot', asRoot: true, probe: () => Promise.resolve() };
+  helper: HelperAccess | undefined = {
+    path: '/libexec/helper',
+    probe: () => Promise.resolve({ version: '1', capabilities: ['zfs'] }),
+    isRootsAlone: () => Promise.resolve(true),
+  };
 
   constructor() {
     this.write('proc/sys/kernel/osrelease', '6.1.0-test\n');
@@ -78,6 +86,8 @@ class Machine implements Disposable {
       root: this.root,
       now: () => this.time,
       fix: this.fix,
+      zfs: this.zfs,
+      helper: this.helper,
       paths: new StatePaths(this.state),
       drivers: new Map<DriverName, HypervisorDriver>([['qemu', driver]]),
       defaultDriver: 'qemu',
@@ -140,6 +150,12 @@ describe('the doctor', () => {
   const unreadable = (path: string): void => {
     rmSync(join(machine.root, path));
     symlinkSync('/nonexistent/kvm', join(machine.root, path));
+  };
+  const noDataset = (error: Error): void => {
+    machine.zfs = { dataset: 'tank/offshoot', asRoot: true, probe: () => Promise.reject(error) };
+  };
+  const noHelper = (error: Error): void => {
+    machine.helper = { ...machine.helper!, probe: () => Promise.reject(error) };
   };
   it.each<[string, 'warn' | 'fail', RegExp, () => void]>([
     [
@@ -211,6 +227,53 @@ describe('the doctor', () => {
     ['disk-space', 'warn', /^5\.0 GiB/, () => vi.mocked(space.freeBytes).mockResolvedValue(5 * 2 ** 30)],
     ['disk-space', 'fail', /^0\.5 GiB/, () => vi.mocked(space.freeBytes).mockResolvedValue(2 ** 29)],
     [
+      'zfs',
+      'fail',
+      /zfs is not installed/,
+      () => {
+        noDataset(new Unsupported('zfs is not installed', { reason: 'PROGRAM_MISSING' }));
+      },
+    ],
+    [
+      'zfs',
+      'fail',
+      /^storage\.zfs_dataset is tank\/offshoot, which ZFS does not have/,
+      () => {
+        const message = 'storage.zfs_dataset is tank/offshoot, which ZFS does not have here';
+        noDataset(new Unsupported(message, { reason: 'ZFS_DATASET_MISSING' }));
+      },
+    ],
+    [
+      'zfs',
+      'warn',
+      /not root and has no helper/,
+      () => (machine.zfs = { dataset: 'tank/offshoot', asRoot: false, probe: () => Promise.resolve() }),
+    ],
+    [
+      'privileged-helper',
+      'fail',
+      /a password is required/,
+      () => {
+        noHelper(new Unreachable('sudo: a password is required', { reason: 'HELPER_UNREACHABLE' }));
+      },
+    ],
+    [
+      'privileged-helper',
+      'fail',
+      /of version/,
+      () => {
+        noHelper(new Unsupported('it is of version "0"', { reason: 'HELPER_VERSION' }));
+      },
+    ],
+    [
+      'privileged-helper',
+      'warn',
+      /others than root may change it/,
+      () => {
+        machine.helper = { ...machine.helper!, isRootsAlone: () => Promise.resolve(false) };
+      },
+    ],
+    [
       'driver-qemu',
       'fail',
       /not installed/,
@@ -254,6 +317,14 @@ describe('the doctor', () => {
     // And nothing else is blamed for it.
     const others = [...found.values()].filter((each) => each.outcome !== 'pass' && each.name !== name);
     expect(others).toEqual([]);
+  });
+
+  it('does not look at what is not configured', async () => {
+    machine.zfs = machine.helper = undefined;
+    const names = [...(await machine.examine()).keys()];
+    expect(names).toEqual(
+      CHECKS.map(({ name }) => name).filter((name) => !['zfs', 'privileged-helper'].includes(name)),
+    );
   });
 
   it('fails a check that cannot be made, and goes on', async () => {

@@ -5,6 +5,7 @@ import { IMAGE_CHECK } from './image-check.js';
 import { LEFTOVER_CHECK } from './leftover-check.js';
 import { MACHINE_CHECKS } from './machine-checks.js';
 import { NETWORK_CHECK } from './network-check.js';
+import { PRIVILEGE_CHECKS } from './privilege-checks.js';
 import { PROGRAM_CHECKS } from './program-checks.js';
 import { STORAGE_CHECKS } from './storage-checks.js';
 
@@ -13,6 +14,7 @@ export const CHECKS: readonly Check[] = [
   ...MACHINE_CHECKS,
   ...PROGRAM_CHECKS,
   ...STORAGE_CHECKS,
+  ...PRIVILEGE_CHECKS,
   ...DRIVER_CHECKS,
   NETWORK_CHECK,
   IMAGE_CHECK,
@@ -29,7 +31,8 @@ export async function* examine(
     const { name } = check;
     signal.throwIfAborted();
     try {
-      yield { name, ...(await check.run(subject, signal)) };
+      const finding = await check.run(subject, signal);
+      if (finding !== undefined) yield { name, ...finding };
     } catch (error) {
       signal.throwIfAborted();
       yield { name, ...fail(`could not be looked into: ${messageOf(error)}`, "look into the daemon's log") };

@@ -1,6 +1,7 @@
-import { InvalidState, Unsupported, messageOf } from '@offshoot/shared/errors.js';
+import { InvalidState } from '@offshoot/shared/errors.js';
 import { DatasetTree } from './dataset-tree.js';
 import { UDEV_PATIENCE, type Patience } from './patience.js';
+import { probeDataset } from './probe-dataset.js';
 import { ZfsDatasets } from './zfs-datasets.js';
 import { ZfsDisks } from './zfs-disks.js';
 import { LocalZfs, type ZfsProgram } from './zfs-program.js';
@@ -20,7 +21,7 @@ export interface ZfsOptions {
 
 /**
  * Volumes below a dataset that this daemon alone has.
- * @throws Unsupported when ZFS does not have the dataset here, InvalidState when another daemon has it
+ * @throws as {@link probeDataset} when ZFS does not have the dataset here, InvalidState when another daemon has it
  */
 export async function openZfs(options: ZfsOptions): Promise<ZfsDisks> {
   const {
@@ -30,30 +31,13 @@ export async function openZfs(options: ZfsOptions): Promise<ZfsDisks> {
     patience = UDEV_PATIENCE,
     devices = ZVOL_DEVICES,
   } = options;
-  await assertThere(program, dataset);
+  await probeDataset(program, dataset);
   await assertOurs(program, dataset, stateDirectory);
   const datasets = new ZfsDatasets(program, new DatasetTree(dataset), patience);
   for (const group of Object.values(datasets.tree.groups))
     if (!(await datasets.exists(group))) await datasets.createGroup(group);
   return new ZfsDisks(datasets, program, new ZvolDevices(patience, devices));
 }
-
-async function assertThere(program: ZfsProgram, dataset: string): Promise<void> {
-  let found: string;
-  try {
-    found = await program.run(['list', '-H', '-d', '0', '-o', 'name', dataset]);
-  } catch (error) {
-    throw notThere(dataset, messageOf(error), error);
-  }
-  if (found.trim() !== dataset) throw notThere(dataset, `it says ${JSON.stringify(found)}`);
-}
-
-const notThere = (dataset: string, why: string, cause?: unknown): Unsupported =>
-  new Unsupported(`storage.zfs_dataset is ${dataset}, which ZFS does not have here: ${why}`, {
-    reason: 'ZFS_DATASET_MISSING',
-    metadata: { dataset },
-    cause,
-  });
 
 async function assertOurs(program: ZfsProgram, dataset: string, stateDirectory: string): Promise<void> {
   const owner = (await program.run(['get', '-H', '-o', 'value', OWNER, dataset])).trim();
