@@ -83,10 +83,9 @@ describe.each(DRIVERS)('a session with the driver %s', (driver, program) => {
     skip(missing !== '', missing);
     await says('pause', 'source');
     await says('resume', 'source');
-    // Over the channel, which has to be there again.
-    expect(await host.get('source', true)).toMatchObject({ mailboxes: expect.arrayContaining([]) as unknown });
   });
 
+  // Over the channel, which has to be there again after the pause.
   it('parks it when its mailbox is armed', async ({ skip }) => {
     skip(missing !== '', missing);
     expect(await says('standby', 'source', '--wait-mailbox', 'task')).toMatchObject({
