@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [{ find: /^@offshoot\/(proto|shared)\/(.*)\.js$/, replacement: source('./$1/src/$2.ts') }],
   },
   test: {
+    maxWorkers: 2,
     projects: [
       {
         extends: true,
@@ -26,7 +27,6 @@ export default defineConfig({
           globalSetup: ['test/harness/build-image.ts'],
           testTimeout: 180_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
         },
       },
     ],

@@ -1,43 +1,30 @@
-// Prints what was skipped and why, what failed, then the closing line; exits with the status given, or 1 when anything
-// failed. Failures come last: who sees only the end of a long output sees them.
+// Prints what was skipped and why, what took longest, what failed, then the closing line; exits with 1 when anything failed.
+// Failures come last: who sees only the end of a long output sees them.
+// Arguments: what scripts/report.mjs wrote, and the status the run ended with.
 import { readFileSync } from 'node:fs';
-import { relative } from 'node:path';
 
 const [report, status] = process.argv.slice(2);
-let results = { numPassedTests: 0, numFailedTests: 0, testResults: [] };
+let results = { passed: 0, failures: [], skipped: [], slowest: [] };
 try {
   results = JSON.parse(readFileSync(report, 'utf8'));
 } catch {
   console.error('the test run left no report');
 }
-const WAITING = new Set(['skipped', 'pending', 'todo']);
-const isFailed = (test) => test.status === 'failed';
-const firstLine = (text) => text.trim().split('\n', 1)[0];
+const { passed, failures, skipped, slowest } = results;
 
 // Tests that lack the same thing are one line, with how many they are.
-const skipped = results.testResults.flatMap((file) =>
-  file.assertionResults.filter(({ status }) => WAITING.has(status)),
-);
 const lacking = new Map();
-for (const { fullName } of skipped) {
-  const reason = /skipped: [^()]*(?:\([^()]*\)[^()]*)*/.exec(fullName)?.[0] ?? fullName;
+for (const name of skipped) {
+  const reason = /skipped: [^()]*(?:\([^()]*\)[^()]*)*/.exec(name)?.[0] ?? name;
   lacking.set(reason, (lacking.get(reason) ?? 0) + 1);
 }
 for (const [reason, count] of lacking) console.log(`- ${reason} (${count} ${count === 1 ? 'test' : 'tests'})`);
+if (slowest.length > 0)
+  console.log(`slowest files: ${slowest.map(([file, seconds]) => `${file} ${String(seconds)} s`).join(', ')}`);
 
-const brokenFiles = results.testResults.filter(
-  (file) => file.status === 'failed' && !file.assertionResults.some(isFailed),
-);
-for (const file of results.testResults)
-  for (const test of file.assertionResults.filter(isFailed))
-    console.log(`FAILED ${relative('.', file.name)}: ${test.fullName}: ${firstLine(test.failureMessages[0] ?? '')}`);
-for (const file of brokenFiles) console.log(`FAILED ${relative('.', file.name)}: ${firstLine(file.message ?? '')}`);
-
-// A check that failed outside the test runner (lint), or a file that did not load, is a failure too.
-let failed = results.numFailedTests + brokenFiles.length;
-if (failed === 0 && status !== '0') {
-  console.log('FAILED outside the tests: see above (scripts/lint.sh)');
-  failed = 1;
-}
-console.log(`${results.numPassedTests} passed, ${failed} failed, ${skipped.length} skipped`);
-process.exit(failed > 0 ? 1 : 0);
+// A check that failed outside the test runner (lint), or a run that was cut, is a failure too.
+if (failures.length === 0 && status !== '0')
+  failures.push({ file: '', name: 'outside the tests', why: 'see above (scripts/lint.sh)' });
+for (const { file, name, why } of failures) console.log(`FAILED ${[file, name, why].filter(Boolean).join(': ')}`);
+console.log(`${passed} passed, ${failures.length} failed, ${skipped.length} skipped`);
+process.exit(failures.length > 0 ? 1 : 0);

@@ -8,5 +8,5 @@ report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 status=0
 bash scripts/lint.sh || status=1
-npx vitest run --reporter=default --reporter=json --outputFile.json="$report" "$@" || status=1
+OFFSHOOT_REPORT=$report npx vitest run --reporter=default --reporter=./scripts/report.mjs "$@" || status=1
 node scripts/summary.mjs "$report" "$status"

@@ -14,8 +14,12 @@ const LONGEST_SOCKET = '/instances/01hxxxxxxxxxxxxxxxxxxxxxxx/run/channel.sock';
  */
 export const DISK_FILES: Readonly<Record<DiskFormat, string>> = { qcow2: 'disk.qcow2', raw: 'disk.raw' };
 
+/** Leads to a disk's ZFS volume by the name the volume has. */
+const VOLUME_LINK = 'disk.zvol';
+
 /** Whether a file in a folder belongs to its disk. */
-export const isDiskFile = (name: string): boolean => Object.values(DISK_FILES).includes(name) || isLayerName(name);
+export const isDiskFile = (name: string): boolean =>
+  Object.values(DISK_FILES).includes(name) || name === VOLUME_LINK || isLayerName(name);
 
 /** Every path in the state directory, in one place. */
 export class StatePaths {
@@ -74,6 +78,10 @@ export class CapturePaths {
   /** The file that takes the disk's writes. */
   disk(format: DiskFormat): string {
     return join(this.root, DISK_FILES[format]);
+  }
+  /** Says which ZFS volume a raw {@link disk} is. */
+  get volumeLink(): string {
+    return join(this.root, VOLUME_LINK);
   }
   /** A file a qcow2 {@link disk} stands on. */
   layer(name: LayerName): string {

@@ -81,6 +81,11 @@ export class TestMachine {
     return this.inNetwork('unshare', '--mount', 'sh', '-c', mount, 'small-state');
   }
 
+  /** A path below the state directory, as this process sees it. */
+  seen(path: string): string {
+    return this.mountedBy === 0 ? path : `/proc/${String(this.mountedBy)}/root${path}`;
+  }
+
   /** The state directory is a mount of this process's own. */
   seeThrough(pid: number): void {
     this.mountedBy = pid;
@@ -132,7 +137,7 @@ export class TestMachine {
   }
 
   private get stateSeen(): string {
-    return this.mountedBy === 0 ? this.stateDirectory : `/proc/${String(this.mountedBy)}/root${this.stateDirectory}`;
+    return this.seen(this.stateDirectory);
   }
 
   /** A VMM works in its instance's folder; where that is mounted for the daemon alone, the network tells whose it is. */

@@ -27,6 +27,7 @@ export async function bootInstance<Answer>(
   signal: AbortSignal,
 ): Promise<Answer> {
   const paths = context.paths.instance(instance.id);
+  await context.disks.of(instance).attach(paths, signal);
   using nic = context.network.attach(instance.network, driver.tapKind);
   const { ipv4, prefixLength, gateway } = instance.network;
   operation.push('remove memory', () => context.files.dropCapture(instance.id));

@@ -56,6 +56,7 @@ export async function resumeParked(
   using handoffs = parked.identityPending === true ? new ForkHandoffs(context, identity) : undefined;
   await handoffs?.prepare({ instance: parked, capture, files: paths }, signal);
 
+  await context.disks.of(parked).attach(paths, signal);
   await using operation = Operation.begin(context, 'restore-instance', parked.id, signal);
   using nic = context.network.attach(parked.network, driver.tapKind);
   const spec = { ...machineSpec(parked, paths, nic.backend), capture, stateFile: join(paths.root, capture.stateFile) };

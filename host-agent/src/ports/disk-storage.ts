@@ -46,6 +46,12 @@ export interface DiskStorage {
    * @throws InvalidState DISK_IN_USE naming what stands on it and is not the daemon's
    */
   destroy(folder: CapturePaths): Promise<void>;
+  /**
+   * Lets the disk's name lead to what a VMM can open now. To be called before a VMM gets a disk that lay at rest: a host that
+   * booted anew gives the devices of volumes other numbers.
+   * @throws Timeout DISK_DEVICE_MISSING
+   */
+  attach(folder: CapturePaths, signal?: AbortSignal): Promise<void>;
   /** Writes what the host still has in memory of the disk's own writes through to it: a VMM's writes, and no other files'. */
   flush(folder: CapturePaths): Promise<void>;
   /** What the disk takes, holes not counted. Blocks that a filesystem shares by itself count as everybody's own. */

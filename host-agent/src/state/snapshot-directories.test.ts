@@ -43,7 +43,7 @@ describe('the folder of a snapshot', () => {
   });
 
   it('has none of a disk that is elsewhere, where it leads to or not', async () => {
-    await symlink('/dev/zvol/pool/that/is/not/here', staged.disk('raw'));
+    await symlink('/dev/zvol/pool/that/is/not/here', staged.volumeLink);
     const snapshot = await published();
     await files.assertUnchanged(snapshot);
     await files.flush(snapshot, never);

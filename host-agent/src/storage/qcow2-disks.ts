@@ -70,6 +70,10 @@ export class Qcow2Disks implements DiskStorage {
     return prepareLayer(folder);
   }
 
+  attach(): Promise<void> {
+    return Promise.resolve();
+  }
+
   settle(folder: CapturePaths, openFile?: string): Promise<void> {
     return settleDisk(folder, openFile);
   }

@@ -50,6 +50,10 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
     return storageUse(folder.root, (name) => name === DISK_FILES.raw);
   }
 
+  attach(): Promise<void> {
+    return Promise.resolve();
+  }
+
   settle(): Promise<void> {
     return Promise.resolve();
   }

@@ -66,7 +66,7 @@ describe('disks in a ZFS pool', () => {
   it('are named by what they are of, and stand on their moments, not these on them', async () => {
     const disk = await newDisk('a');
     expect(originOf('instances/a')).toBe(`${BASE}@base`);
-    expect(await readlink(disk.disk('raw'))).toBe(join(devices, ROOT, 'instances/a'));
+    expect(await readlink(disk.volumeLink)).toBe(join(devices, ROOT, 'instances/a'));
     await newMoment(disk, 's');
     expect(originOf('instances/a')).toBe(`${ROOT}/snapshots/s@base`);
     expect(originOf('snapshots/s')).toBe(`${BASE}@base`);
@@ -140,6 +140,31 @@ describe('disks in a ZFS pool', () => {
       await expect(newDisk('a')).rejects.toMatchObject({ reason: 'DISK_DEVICE_MISSING' });
     });
 
+    /** As the kernel has it, beside the names of udev. @returns its path */
+    async function node(name: string, volume: string): Promise<string> {
+      const path = join(directory, name);
+      await rename(join(devices, ROOT, volume), path);
+      program.otherNames.set(path, `${ROOT}/${volume}`);
+      return path;
+    }
+
+    it('and find those that udev has no name for', async () => {
+      let path = '';
+      program.afterwards = async (command) => {
+        if (command.startsWith('clone')) path = await node('zd0', 'instances/a');
+      };
+      expect(await readlink((await newDisk('a')).disk('raw'))).toBe(path);
+    });
+
+    it('and follow them where they have got another number', async () => {
+      const disk = await newDisk('a');
+      const path = await node('zd16', 'instances/a');
+      await expect(disks.flush(disk)).rejects.toThrow('ENOENT');
+      await disks.attach(disk);
+      expect(await readlink(disk.disk('raw'))).toBe(path);
+      await disks.flush(disk);
+    });
+
     it('not longer than they should: the one that is missing is named', async () => {
       program.afterwards = async (command) => {
         if (command.startsWith('clone')) await rm(join(devices, ROOT, 'instances/a'));
@@ -193,7 +218,7 @@ describe('disks in a ZFS pool', () => {
       metadata: { dependants: 'pool/by-hand' },
     });
     expect(present()).toEqual(['snapshots/s', 'snapshots/s@base']);
-    expect((await lstat(moment.disk('raw'))).isSymbolicLink()).toBe(true);
+    expect((await lstat(moment.volumeLink)).isSymbolicLink()).toBe(true);
     await program.run(['destroy', '-r', 'pool/by-hand']);
     await disks.destroy(moment);
     expect(present()).toEqual([]);
@@ -220,6 +245,7 @@ describe('disks in a ZFS pool', () => {
     for (const name of ['a-next', 'a', 'a-next']) {
       await mkdir(disk.next.root);
       await disks.clone(moment, disk.next);
+      await rename(disk.next.volumeLink, disk.volumeLink);
       await rename(disk.next.disk('raw'), disk.disk('raw'));
       await rm(disk.next.root, { recursive: true });
       await disks.settle(disk);
@@ -231,7 +257,7 @@ describe('disks in a ZFS pool', () => {
   it('whose link leads to elsewhere are nobody to touch', async () => {
     for (const target of ['/dev/sda', join(devices, 'pool/other'), join(devices, ROOT), join(devices, ROOT, '../x')]) {
       const paths = await folder('instances', `to-${target.replaceAll('/', '_').slice(-20)}`);
-      await symlink(target, paths.disk('raw'));
+      await symlink(target, paths.volumeLink);
       const before = program.commands.length;
       await expect(disks.destroy(paths)).rejects.toMatchObject({ reason: 'DISK_MALFORMED' });
       await expect(disks.usage(paths)).rejects.toMatchObject({ reason: 'DISK_MALFORMED' });

@@ -1,4 +1,4 @@
-import { readlink, rm, symlink } from 'node:fs/promises';
+import { readlink, rename, rm, symlink } from 'node:fs/promises';
 import { Mutex } from 'async-mutex';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
 import { flushFile } from '../../os/flush-file.js';
@@ -14,8 +14,8 @@ import type { ZfsProgram } from './zfs-program.js';
 import type { ZvolDevices } from './zvol-devices.js';
 
 /**
- * Each disk is a volume in a ZFS pool; `disk.raw` in its folder is a link to the device, and what says which volume it is: it is
- * made before the volume, so that no volume is ever without a folder that leads to it.
+ * Each disk is a volume in a ZFS pool. `disk.zvol` in its folder says which: a link to the name the volume has, made before the
+ * volume, so that no volume is ever without a folder that leads to it. `disk.raw` is a link to the device the volume has now.
  *
  * A moment of a disk is a clone of its snapshot, promoted, so that the disk stands on the moment and can be destroyed; it has no
  * device, since nobody writes or reads it. A volume that others stand on hands its snapshots over to one of them when it goes.
@@ -39,7 +39,7 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
     const content = await this.bases.of(image, signal);
     const volume = await this.placeFor(folder, signal);
     await this.changing.runExclusive(() => this.datasets.clone(content, volume, true, signal));
-    await this.devices.ready(volume, signal);
+    await this.attach(folder, signal);
   }
 
   async snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
@@ -47,7 +47,7 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
     const source = await this.volumeOf(disk);
     signal?.throwIfAborted();
     const volume = this.datasets.tree.moment(moment);
-    await symlink(this.devices.pathOf(volume), moment.disk('raw'));
+    await symlink(this.devices.pathOf(volume), moment.volumeLink);
     await this.changing.runExclusive(async () => {
       const taken = await this.take(source, COMPLETE, signal);
       try {
@@ -80,7 +80,7 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
         throw error;
       }
     });
-    await this.devices.ready(volume, signal);
+    await this.attach(disk, signal);
     return sharing(started);
   }
 
@@ -88,7 +88,16 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
     const volume = await this.linkedVolume(folder);
     if (volume === undefined) return;
     await this.changing.runExclusive(() => removeVolume(this.datasets, volume));
-    await rm(folder.disk('raw'), { force: true });
+    for (const link of [folder.disk('raw'), folder.volumeLink]) await rm(link, { force: true });
+  }
+
+  async attach(folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+    const [link, device] = [folder.disk('raw'), await this.devices.ready(await this.volumeOf(folder), signal)];
+    if ((await unlessMissing(readlink(link))) === device) return;
+    const next = `${link}.tmp`;
+    await rm(next, { force: true });
+    await symlink(device, next);
+    await rename(next, link);
   }
 
   /** A snapshot has what the pool has, not what the host's page cache still holds for the device. */
@@ -142,13 +151,13 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
     signal?.throwIfAborted();
     const [first, second] = this.datasets.tree.instance(folder);
     const volume = (await this.datasets.exists(first, signal)) ? second : first;
-    await symlink(this.devices.pathOf(volume), folder.disk('raw'));
+    await symlink(this.devices.pathOf(volume), folder.volumeLink);
     return volume;
   }
 
   /** @throws ENOENT where the folder has no disk */
   private async volumeOf(folder: CapturePaths): Promise<string> {
-    const link = folder.disk('raw');
+    const link = folder.volumeLink;
     const volume = this.devices.datasetOf(await readlink(link));
     if (volume !== undefined && this.datasets.tree.contains(volume)) return volume;
     throw new Corrupt(`${link} does not lead to a volume below ${this.datasets.tree.root}`, {
@@ -158,12 +167,7 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
   }
 
   private async linkedVolume(folder: CapturePaths): Promise<string | undefined> {
-    try {
-      return await this.volumeOf(folder);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    return await unlessMissing(this.volumeOf(folder));
   }
 }
 
@@ -173,3 +177,12 @@ const sharing = (started: number): DiskClone => ({
   layers: 0,
   ms: performance.now() - started,
 });
+
+async function unlessMissing<T>(value: Promise<T>): Promise<T | undefined> {
+  try {
+    return await value;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,5 +1,6 @@
+import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Timeout } from '@offshoot/shared/errors.js';
+import { Timeout, errnoOf } from '@offshoot/shared/errors.js';
 import { zvolNameOf } from '../../os/zvol-name.js';
 import { tryPatiently, type Patience } from './patience.js';
 
@@ -9,11 +10,20 @@ export interface DeviceNames {
   readonly directory: string;
   /** The volume that has this device; undefined where there is none. */
   nameOf(path: string): Promise<string | undefined>;
+  /** Every device a volume can have, by the kernel's own name. */
+  nodes(): Promise<readonly string[]>;
 }
 
-export const ZVOL_DEVICES: DeviceNames = { directory: '/dev/zvol', nameOf: zvolNameOf };
+export const ZVOL_DEVICES: DeviceNames = {
+  directory: '/dev/zvol',
+  nameOf: zvolNameOf,
+  nodes: async () => (await readdir('/dev')).filter((name) => /^zd\d+$/.test(name)).map((name) => join('/dev', name)),
+};
 
-/** The block devices of volumes, which udev makes and names some time after ZFS has made the volume. */
+/**
+ * The block devices of volumes, which the kernel makes some time after ZFS has made the volume. What udev names them is a hint:
+ * it looks at a device again whenever somebody has written to it, cannot while ZFS is busy, and takes the name away then.
+ */
 export class ZvolDevices {
   constructor(
     private readonly patience: Patience,
@@ -31,18 +41,34 @@ export class ZvolDevices {
   }
 
   /**
-   * Waits until it can be opened, and is the volume's: the link of one that went can still be there, and the kernel has given the
+   * Waits until there is one that is the volume's: the link of one that went can still be there, and the kernel has given the
    * device it leads to to another.
-   * @returns its path @throws Timeout
+   * @returns its path, the kernel's own @throws Timeout
    */
   async ready(dataset: string, signal?: AbortSignal): Promise<string> {
+    const device = await tryPatiently(this.patience, () => this.find(dataset), signal);
+    if (device !== undefined) return device;
     const path = this.pathOf(dataset);
-    const isReady = async () => ((await this.names.nameOf(path)) === dataset ? true : undefined);
-    if ((await tryPatiently(this.patience, isReady, signal)) === true) return path;
     const seconds = (this.patience.tries * this.patience.ms) / 1000;
-    throw new Timeout(`the device ${path} did not appear within ${String(seconds)} s: is udev running?`, {
+    throw new Timeout(`the device of ${path} did not appear within ${String(seconds)} s: is udev running?`, {
       reason: 'DISK_DEVICE_MISSING',
       metadata: { path },
     });
+  }
+
+  private async find(dataset: string): Promise<string | undefined> {
+    const named = await realPathOf(this.pathOf(dataset));
+    if (named !== undefined && (await this.names.nameOf(named)) === dataset) return named;
+    for (const node of await this.names.nodes()) if ((await this.names.nameOf(node)) === dataset) return node;
+    return undefined;
+  }
+}
+
+async function realPathOf(path: string): Promise<string | undefined> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }

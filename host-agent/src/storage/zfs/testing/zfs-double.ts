@@ -56,12 +56,13 @@ export class ZfsDouble implements ZfsProgram {
     await copyOntoDevice(file, device, signal);
   }
 
-  /** The files that stand for devices. A test can have one be another volume's. */
+  /** The files that stand for devices. A test can have one be another volume's, or one that udev has given no name. */
   get deviceNames(): DeviceNames {
     return {
       directory: this.devices,
       nameOf: async (path) =>
         (await isThere(path)) ? (this.otherNames.get(path) ?? relative(this.devices, path)) : undefined,
+      nodes: () => Promise.resolve([...this.otherNames.keys()]),
     };
   }
   readonly otherNames = new Map<string, string>();

@@ -1,0 +1,29 @@
+// A reporter of vitest's: writes what scripts/summary.mjs prints into the file OFFSHOOT_REPORT. Its own, because the JSON of
+// vitest says nothing of a `beforeAll` that failed.
+import { writeFileSync } from 'node:fs';
+
+const firstLine = (errors) => (errors[0]?.message ?? errors[0]?.stack ?? '').trim().split('\n', 1)[0];
+
+export default class Report {
+  onTestRunEnd(modules, unhandledErrors) {
+    const passed = [];
+    const skipped = [];
+    const failures = unhandledErrors.map((error) => ({ file: '', name: 'outside the tests', why: firstLine([error]) }));
+    for (const module of modules) {
+      const file = module.relativeModuleId;
+      const fail = (name, errors) => failures.push({ file, name, why: firstLine(errors) });
+      if (module.errors().length > 0) fail('the file', module.errors());
+      for (const suite of module.children.allSuites())
+        if (suite.errors().length > 0) fail(suite.fullName, suite.errors());
+      for (const test of module.children.allTests()) {
+        const { state, errors } = test.result();
+        if (state === 'passed') passed.push(test.fullName);
+        else if (state === 'failed') fail(test.fullName, errors);
+        else skipped.push(test.fullName);
+      }
+    }
+    const seconds = modules.map((module) => [module.relativeModuleId, Math.round(module.diagnostic().duration / 1000)]);
+    const slowest = seconds.sort(([, a], [, b]) => b - a).slice(0, 20);
+    writeFileSync(process.env.OFFSHOOT_REPORT, JSON.stringify({ passed: passed.length, failures, skipped, slowest }));
+  }
+}
