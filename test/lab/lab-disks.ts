@@ -16,7 +16,7 @@ const VMMS: Readonly<Record<string, string>> = {
 };
 
 /** What of this machine's environment tests in there see, too. */
-const PASSED_ON = ['OFFSHOOT_PHASES'];
+const PASSED_ON = ['OFFSHOOT_PHASES', 'OFFSHOOT_WRITING_SNAPSHOTS'];
 
 /** Of the repository's folder; the cache has the disks that are made here. */
 const LEFT_OUT = new Set(['.git', '.cache', 'node_modules', 'coverage']);
