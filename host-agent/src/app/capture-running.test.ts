@@ -1,17 +1,17 @@
-import { DRIVER_CAPABILITIES } from '../domain/driver-capabilities.js';
-import type { Network } from '../ports/network.js';
 import { existsSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
-
-import { Timeout, Unreachable, messageOf } from '@offshoot/shared/errors.js';
+import { Timeout } from '@offshoot/shared/errors.js';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DRIVER_CAPABILITIES } from '../domain/driver-capabilities.js';
+import { goOnAfter } from '../domain/go-on-after.js';
 import type { Instance } from '../domain/instance.js';
 import type { GoOnStep } from '../domain/operations.js';
 import type { CapturePaths } from '../paths.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import type { CaptureTarget, HypervisorDriver, Vm } from '../ports/driver.js';
 import type { GuestLink } from '../ports/guest-link.js';
+import type { Network } from '../ports/network.js';
 import { StateLab } from '../state/testing/state-lab.js';
 import { captureRunning, type RunningCapture } from './capture-running.js';
 import type { Context } from './context.js';
@@ -66,10 +66,7 @@ describe('a capture of an instance that goes on', () => {
         await at.write?.();
         for (const file of [stateFile, memoryFile]) await writeFile(file, 'of the moment');
       } catch (error) {
-        if (machine.paused)
-          await resume().catch((second: unknown) => {
-            throw new Unreachable(`${messageOf(error)}, and ${messageOf(second)}`, { reason: 'RESUME_FAILED' });
-          });
+        if (machine.paused) await goOnAfter(error, resume);
         throw error;
       }
       return { capture: { stateFile, memoryFile, pauseMs: 1 }, replaced: false };

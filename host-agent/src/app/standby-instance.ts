@@ -1,5 +1,6 @@
 import { Timeout } from '@offshoot/shared/errors.js';
 import { RESERVED_NAME_PREFIX } from '@offshoot/shared/mailbox/frame-layout.js';
+import { goOnAfter } from '../domain/go-on-after.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { CaptureStep } from '../domain/operations.js';
@@ -49,7 +50,7 @@ export async function standbyInstance(
       signal,
     );
   } catch (error) {
-    await goOn(); // the driver let it run, and a paused instance has to stay one
+    await goOnAfter(error, goOn); // the driver let it run, and a paused instance has to stay one
     throw error;
   }
   let answer: { readonly instance: Instance; readonly captureMs: number };
@@ -64,8 +65,11 @@ export async function standbyInstance(
     if (result.memoryFile === paths.nextMemory) await context.files.adoptNextMemory(id);
     operation.reached('adopt memory');
   } catch (error) {
-    await goOn();
-    await context.files.dropMoment(id);
+    try {
+      await goOnAfter(error, goOn);
+    } finally {
+      await context.files.dropMoment(id);
+    }
     throw error;
   }
   operation.release();

@@ -1,11 +1,12 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput, Unsupported } from '@offshoot/shared/errors.js';
+import { goOnAfter } from '../../domain/go-on-after.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
 import type { CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
 import { sha256Of, type MachineIdentity } from '../capture-check.js';
-import { allEnded, atRest, goOnAfter } from '../capture-parts.js';
+import { allEnded, atRest } from '../capture-parts.js';
 import type { Going } from '../http-api/http-vm.js';
 import type { CloudHypervisorApi } from './cloud-hypervisor-api.js';
 import { cloudHypervisorRegions } from './memory-layout.js';

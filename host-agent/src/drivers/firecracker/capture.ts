@@ -1,12 +1,13 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput } from '@offshoot/shared/errors.js';
+import { goOnAfter } from '../../domain/go-on-after.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
 import { swappedBytes } from '../../os/swapped-memory.js';
 import type { CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
 import { sha256Of, type MachineIdentity } from '../capture-check.js';
-import { atRest, goOnAfter } from '../capture-parts.js';
+import { atRest } from '../capture-parts.js';
 import type { Going } from '../http-api/http-vm.js';
 import type { FirecrackerApi } from './firecracker-api.js';
 import { firecrackerRegions } from './memory-layout.js';

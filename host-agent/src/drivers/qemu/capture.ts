@@ -1,12 +1,13 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { InvalidInput, Unsupported } from '@offshoot/shared/errors.js';
+import { goOnAfter } from '../../domain/go-on-after.js';
 import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
 import { PrivatePages } from '../../os/private-pages.js';
 import { sparseCopy } from '../../os/sparse-copy.js';
 import type { CaptureOptions, CaptureResult, CaptureTarget, MachineSpec } from '../../ports/driver.js';
 import { sha256Of } from '../capture-check.js';
-import { allEnded, atRest, goOnAfter } from '../capture-parts.js';
+import { allEnded, atRest } from '../capture-parts.js';
 import { SAVE_COMMAND, type MachineFacts } from './installation.js';
 import { q35Regions } from './memory-layout.js';
 import type { QmpClient } from './qmp-client.js';
