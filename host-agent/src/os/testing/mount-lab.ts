@@ -60,14 +60,14 @@ export class MountLab implements AsyncDisposable {
     return new MountLab(directory, holder);
   }
 
-  /** @param options of mount(8); `size=1m` for a small tmpfs */
-  async mount(type: LabFilesystem, options = ''): Promise<MountedFilesystem> {
+  /** @param options of mount(8); `size=1m` for a small tmpfs @param bytes what one in a file has room for */
+  async mount(type: LabFilesystem, options = '', bytes = IMAGE_BYTES): Promise<MountedFilesystem> {
     const [program, ...rest] = MAKE[type];
     const name = `${type}-${String(++this.count)}`;
     const image = program === undefined ? '' : join(this.directory, `${name}.img`);
     if (program !== undefined) {
       await writeFile(image, '');
-      await truncate(image, IMAGE_BYTES);
+      await truncate(image, bytes);
       await execa(program, [...rest, image]);
     }
     const filesystem = { type, path: this.inside(name), image };
