@@ -1,5 +1,6 @@
 import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '@offshoot/shared/errors.js';
 import type { Instance as InstanceMessage } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { NETWORK_MAILBOX, REHEARSAL_MAILBOX, type ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import { pino } from 'pino';
@@ -113,7 +114,7 @@ export class CloneLab implements AsyncDisposable {
       },
     );
     const index = new MailboxIndex(files, capture);
-    const clone = new Clone(vm, link, instance, index, this.acks);
+    const clone = new Clone(vm, link, instance, index, this.acks, paths.consoleLog);
     this.clones.push(clone);
     return clone;
   }
@@ -138,6 +139,7 @@ export class Clone implements AsyncDisposable {
     readonly instance: Instance,
     private readonly index: MailboxIndex,
     private readonly acks: AckListener,
+    private readonly console: string,
   ) {}
 
   registrationsChanged(mailboxes: Registrations): void {
@@ -196,13 +198,22 @@ export class Clone implements AsyncDisposable {
     return Promise.all(
       pending.map(async ({ name, heard }) => {
         using ackOfName = heard;
-        const { stage, detail } = await ackOfName.wait(limit);
+        const { stage, detail } = await ackOfName.wait(limit).catch(async (error: unknown) => {
+          throw new Error(`${messageOf(error)}; ${await this.circumstances()}`, { cause: error });
+        });
         const ms = performance.now() - start;
         if (stage !== 'applied') throw new Error(`${name}: ${stage} ${detail}`);
         const after = await translatedBlocks(this.vm);
         return { ms, detail, translated: after === undefined || before === undefined ? undefined : after - before };
       }),
     );
+  }
+
+  /** What there is to know of a clone that does not answer. */
+  private async circumstances(): Promise<string> {
+    const rejected = JSON.stringify(Object.fromEntries(this.acks.rejects));
+    const state = await this.vm.state();
+    return `the VM is ${state}, rejected acks: ${rejected}, its console: ${(await readFile(this.console, 'latin1')).slice(-500)}`;
   }
 
   private async planOf(name: string): Promise<ReturnType<typeof planDeliveries>[number]> {
