@@ -66,7 +66,7 @@ async function remove({ orphans, paths, files, store }: Context, id: InstanceId)
 
 /** Makes an instance what its row says; one that was being stopped and has lost its VMM is stopped. */
 async function settle(context: Context, instance: Instance, cut: readonly JournalEntry[]): Promise<void> {
-  const { files, orphans, paths } = context;
+  const { files } = context;
   const { id, state } = instance;
   const during = (operation: OperationName): boolean =>
     cut.some((entry) => entry.instance === id && entry.operation === operation);
@@ -74,7 +74,7 @@ async function settle(context: Context, instance: Instance, cut: readonly Journa
     await adopt(context, instance, during('stop-instance'));
     return;
   }
-  await orphans.endProcessesOf(paths.instance(id).root); // a VMM that is still there was being ended, or had not begun
+  await endVmm(context, id); // one that is still there was being ended, or had not begun
   if (instance.replacing !== undefined) await replaceFiles(context, instance);
   await settleDisk(context, instance);
   if (state === 'STANDBY') await files.adoptNextMemory(id);
@@ -113,8 +113,13 @@ async function adopt(context: Context, instance: Instance, wasStopping: boolean)
     logger.error({ instance: instance.id, error: messageOf(error) }, 'a running VM could not be taken over');
     await fail(context, instance, `the hypervisor could not be taken over: ${messageOf(error)}`);
   }
-  await context.orphans.endProcessesOf(paths.root);
+  await endVmm(context, instance.id);
   await settleDisk(context, instance);
+}
+
+async function endVmm({ orphans, files, paths }: Context, id: InstanceId): Promise<void> {
+  await orphans.endProcessesOf(paths.instance(id).root);
+  await files.dropJail(id);
 }
 
 /** The workload may have been frozen when the daemon ended; where the identity was still to be handed over, that lets it go. */

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,6 +44,10 @@ describe("a guest's socket for acknowledgements", () => {
     }
     return said;
   }
+
+  it('lets a VMM connect that runs as another user', () => {
+    expect(statSync(path).mode & 0o777).toBe(0o666);
+  });
 
   it('hears lines, however they are cut, and confirms those that were expected', async () => {
     const guest = await dial();

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { MAX_ACK_BYTES, formatAckOk } from '@offshoot/shared/mailbox/ack-line.js';
 
@@ -39,6 +40,8 @@ export class AckSocket {
     const socket = new AckSocket(server, path, hear);
     server.listen(path);
     await once(server, 'listening');
+    // A VMM in a jail is another user. Others than that and the daemon do not get through the folder.
+    await chmod(path, 0o666);
     return socket;
   }
 

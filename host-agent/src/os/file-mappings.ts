@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { Unreachable, errnoOf, messageOf } from '@offshoot/shared/errors.js';
+import { deviceNumber } from './device-number.js';
 
 /** One stretch of a process's address space that maps a file (proc_pid_maps(5)). Bytes throughout. */
 export interface FileMapping {
@@ -50,10 +51,9 @@ function parseLine(line: string, inode: string): { device: string; mapping: File
   return [{ device, mapping: { address: start, size: end - start, fileOffset, isPrivate: mode[3] === 'p' } }];
 }
 
-/** major:minor as /proc/PID/maps writes it: the inverse of gnu_dev_makedev(3). */
+/** major:minor as /proc/PID/maps writes it. */
 function deviceText(device: bigint): string {
-  const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n);
-  const minor = (device & 0xffn) | ((device >> 12n) & 0xffffff00n);
+  const { major, minor } = deviceNumber(device);
   return `${major.toString(16).padStart(2, '0')}:${minor.toString(16).padStart(2, '0')}`;
 }
 

@@ -48,6 +48,8 @@ export interface InstanceFiles {
   dropMoment(id: InstanceId): Promise<void>;
   /** Removes the memory and what else belongs to a moment of it; the disk stays. */
   dropCapture(id: InstanceId): Promise<void>;
+  /** Removes what the jail of a VMM was made of that is gone; nothing where there was none. */
+  dropJail(id: InstanceId): Promise<void>;
   /** Makes the folder of a capture that belongs to no instance, with what stands in the source's beside memory, disk and record. */
   createCapture(paths: CapturePaths, source: CapturePaths, signal: AbortSignal): Promise<void>;
   /** Removes it; forks made of it hold its memory by links of their own. */

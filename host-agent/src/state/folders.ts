@@ -3,6 +3,7 @@ import { rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import type { FileStamp } from '../domain/instance.js';
+import { unlessMissing } from '../os/unless-missing.js';
 
 /** A folder under this prefix is being removed. */
 const TRASH = '.trash-';
@@ -26,14 +27,4 @@ export async function isFolder(path: string): Promise<boolean> {
 export async function stampOf(path: string): Promise<FileStamp> {
   const { size, mtimeNs, ino } = await stat(path, { bigint: true });
   return { size: Number(size), mtimeNs: String(mtimeNs), inode: String(ino) };
-}
-
-/** Undefined where a file was to be there and is not. */
-export async function unlessMissing<Value>(work: Promise<Value>): Promise<Value | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }

@@ -55,12 +55,14 @@ describe('the folders of instances', () => {
     writeFileSync(sourcePaths.consoleLog, 'console');
     mkdirSync(join(sourcePaths.root, 'notes'));
     writeFileSync(join(sourcePaths.root, 'notes', 'readme'), 'of the operator', { mode: 0o640 });
+    mkdirSync(join(sourcePaths.root, 'jail', 'captures'), { recursive: true });
+    writeFileSync(join(sourcePaths.root, 'jail', 'captures', 'memory'), 'a link of a capture');
   });
   afterEach(() => {
     rmSync(root, { recursive: true });
   });
 
-  it('of forks begin with all of the source that is neither memory, disk, log nor its own', async () => {
+  it('of forks begin with all of the source that is neither memory, disk, log, jail nor its own', async () => {
     const fork = instance('fork');
     await files.createFrom(sourcePaths, fork, never);
     const made = paths.instance(fork.id);
@@ -75,6 +77,14 @@ describe('the folders of instances', () => {
     const gone = AbortSignal.abort(new Error('gone'));
     await expect(files.createFrom(sourcePaths, fork, gone)).rejects.toThrow('gone');
     expect(readdirSync(paths.instance(fork.id).root).sort()).toEqual(['instance.json', 'logs', 'run']);
+  });
+
+  it('lose the jail of a VMM that is gone, and keep that of others', async () => {
+    await files.sweep(new Set([source.id]));
+    expect(readdirSync(sourcePaths.root)).toContain('jail');
+    await files.dropJail(source.id);
+    expect(readdirSync(sourcePaths.root)).not.toContain('jail');
+    await files.dropJail(source.id);
   });
 
   it('share the memory by inode', async () => {

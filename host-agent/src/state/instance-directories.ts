@@ -4,11 +4,13 @@ import type { InstanceId } from '../domain/ids.js';
 import type { FileStamp, Instance } from '../domain/instance.js';
 import { UNFINISHED_COPY, copyDirectory } from '../os/directory-copy.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
+import { JAIL_FOLDER } from '../os/jail-name.js';
 import { storageUse } from '../os/storage-use.js';
+import { unlessMissing } from '../os/unless-missing.js';
 import { isDiskFile, type CapturePaths, type StatePaths } from '../paths.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
 import type { InstanceFiles, StorageUse } from '../ports/instance-files.js';
-import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
+import { isFolder, removeFolder, stampOf } from './folders.js';
 
 /** Folder of files that were to replace an instance's own. */
 const NEXT = 'next';
@@ -28,6 +30,7 @@ const NOT_COPIED = [
   'instance.json',
   'snapshot.json',
   'run',
+  JAIL_FOLDER,
   NEXT,
 ];
 
@@ -131,6 +134,10 @@ export class InstanceDirectories implements InstanceFiles {
     await this.dropMoment(id);
     const { mailboxIndex, memory } = this.paths.instance(id);
     for (const path of [mailboxIndex, memory]) await rm(path, { force: true });
+  }
+
+  async dropJail(id: InstanceId): Promise<void> {
+    await rm(join(this.paths.instance(id).root, JAIL_FOLDER), { recursive: true, force: true });
   }
 
   async createCapture(paths: CapturePaths, source: CapturePaths, signal: AbortSignal): Promise<void> {

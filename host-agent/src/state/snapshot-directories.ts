@@ -7,9 +7,10 @@ import type { Snapshot } from '../domain/snapshot.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';
 import { digestFile } from '../os/file-digest.js';
 import { storageUse } from '../os/storage-use.js';
+import { unlessMissing } from '../os/unless-missing.js';
 import { CapturePaths, SnapshotPaths, isDiskFile, type StatePaths } from '../paths.js';
 import type { SnapshotFiles } from '../ports/snapshot-files.js';
-import { isFolder, removeFolder, stampOf, unlessMissing } from './folders.js';
+import { isFolder, removeFolder, stampOf } from './folders.js';
 
 /** A folder under this prefix is being put together. */
 const STAGED = '.new-';

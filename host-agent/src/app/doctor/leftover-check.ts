@@ -1,6 +1,8 @@
-import { readdir, readlink } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
+import { folderOfJail } from '../../os/jail-name.js';
+import { processPlaces, type ProcessPlace } from '../../os/process-places.js';
 import { fail, pass, type Check, type DoctorSubject } from './check.js';
 
 /** What belongs to an instance that no row names any more. */
@@ -33,14 +35,14 @@ export const LEFTOVER_CHECK: Check = {
 };
 
 async function leftoversOf({ paths, store, root }: DoctorSubject): Promise<Leftover[]> {
-  const [folders, processes] = [await namesIn(paths.instances), await foldersOfProcesses(root)];
+  const [folders, processes] = [await namesIn(paths.instances), await processPlaces(join(root, 'proc'))];
   // The rows last: an instance that was made meanwhile is known.
   const known = new Set<string>(store.list().map(({ id }) => id));
   const isLeft = (id: string): boolean => !known.has(id);
   return [
     ...folders.filter(isLeft).map((id) => ({ id, folder: join(paths.instances, id), what: 'folder' as const })),
-    ...processes
-      .filter((folder) => dirname(folder) === paths.instances && isLeft(basename(folder)))
+    ...[...new Set(processes.flatMap((place) => ownerIn(paths.instances, place) ?? []))]
+      .filter((folder) => isLeft(basename(folder)))
       .map((folder) => ({ id: basename(folder), folder, what: 'process' as const })),
   ];
 }
@@ -54,11 +56,8 @@ const namesIn = async (folder: string): Promise<string[]> => {
   }
 };
 
-/** Working directories of all processes; every VMM works in its instance's folder, also when that is gone. */
-async function foldersOfProcesses(root: string): Promise<string[]> {
-  const pids = (await readdir(join(root, 'proc'))).filter((name) => /^\d+$/.test(name));
-  const folders = await Promise.all(
-    pids.map((pid) => readlink(join(root, 'proc', pid, 'cwd')).catch(() => '')), // gone, or another user's
-  );
-  return [...new Set(folders.map((folder) => folder.replace(/ \(deleted\)$/, '')))];
+/** The folder in `instances` that a process belongs to, also when that is gone. */
+function ownerIn(instances: string, { folder, jail }: ProcessPlace): string | undefined {
+  if (dirname(folder) === instances) return folder;
+  return jail === undefined ? undefined : folderOfJail(jail, instances);
 }
