@@ -29,7 +29,7 @@ await forEachDriver('the phases of a fork', (lab) => {
     const told = (Object.keys(rounds[0]!) as (keyof Phases)[])
       .map((phase) => `${phase} ${spread(rounds.map((round) => round[phase]))}`)
       .join(', ');
-    console.log(`${lab().driver.name}, ${String(FORKS)} forks, p50/p95 ms: ${told}`);
+    console.log(`${lab().subject.name}, ${String(FORKS)} forks, p50/p95 ms: ${told}`);
   }, FORKS * 60_000);
 });
 

@@ -28,7 +28,7 @@ export interface VmmInstallation {
 /** Why it cannot be used, and which version is installed all the same. */
 export class UnusableVmm extends Unsupported {
   constructor(
-    { program }: VmmKind,
+    { program }: Pick<VmmKind, 'program'>,
     message: string,
     { reason, version = '', cause }: { readonly reason: string; readonly version?: string; readonly cause?: unknown },
   ) {
@@ -73,7 +73,12 @@ export async function inspectVmm(
   return { binary, version };
 }
 
-async function askVersion(kind: VmmKind, binary: string, signal: AbortSignal | undefined): Promise<string> {
+/** Has a program say its version. @throws UnusableVmm `HYPERVISOR_UNUSABLE` when it is another one; the signal's reason */
+export async function askVersion(
+  kind: Pick<VmmKind, 'program' | 'title' | 'version'>,
+  binary: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   let said: string;
   try {
     const { stdout } = await execa(binary, ['--version'], {

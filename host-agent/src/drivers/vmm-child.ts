@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fstatSync } from 'node:fs';
 import { Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
-import { killProcess, startTimeOf, type ProcessIdentity } from '../os/process-identity.js';
+import { startTimeOf, type ProcessIdentity } from '../os/process-identity.js';
 import type { MachineSpec, VmExit } from '../ports/driver.js';
 import { logTail, openLog, vmmLog } from './vmm-log.js';
 
@@ -25,7 +25,7 @@ export interface VmmChild {
   readonly exited: Promise<VmExit>;
   /** Lets this process end before the VMM; `exited` is then no longer promised. */
   release(): void;
-  /** Ends it and waits until it is gone. */
+  /** Ends it, with what it has started itself on its way to being the VMM, and waits until it is gone. */
   end(): Promise<VmExit>;
 }
 
@@ -71,7 +71,8 @@ export async function startVmm({ binary, arguments: argv, spec, descriptors = []
       child.unref();
     },
     end: () => {
-      killProcess(identity);
+      // It leads a group of its own, whose number is nobody else's until its end has been told.
+      if (child.exitCode === null && child.signalCode === null) process.kill(-identity.pid, 'SIGKILL');
       return exited;
     },
   };

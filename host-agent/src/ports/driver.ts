@@ -17,6 +17,8 @@ export interface DriverStatus {
   readonly capabilities: DriverCapabilities;
   /** Why it lacks capabilities here that it has elsewhere; left out when it lacks none. */
   readonly capabilityReason?: string;
+  /** What would make it available, where the configuration asks for it by more than a default; left out elsewhere. */
+  readonly remedy?: string;
 }
 
 /** A TAP that is open already, or one to be opened by its name. */

@@ -10,13 +10,14 @@ import { sha256Of, type MachineIdentity } from '../capture-check.js';
 import { atRest } from '../capture-parts.js';
 import type { Going } from '../http-api/http-vm.js';
 import type { FirecrackerApi } from './firecracker-api.js';
+import { LentFiles } from './jail/lent-files.js';
 import { firecrackerRegions } from './memory-layout.js';
 
 export interface CaptureSource {
   readonly pid: number;
   readonly api: FirecrackerApi;
   readonly machine: MachineIdentity;
-  readonly spec: Pick<MachineSpec, 'memoryFile' | 'memoryBytes'>;
+  readonly spec: Pick<MachineSpec, 'directory' | 'runDirectory' | 'memoryFile' | 'memoryBytes'>;
   /** What the VMM maps as RAM, privately; undefined for a VM booted cold, whose memory is in no file. */
   readonly base: FileIdentity | undefined;
   /** Told that the guest's connections are cut, which each snapshot does to them. */
@@ -60,7 +61,8 @@ export async function captureVm(
     await api.pause(signal);
     options.onReached?.('paused');
     try {
-      await writeSnapshot(source, { stateFile, memoryFile }, signal);
+      await using lent = await LentFiles.to(spec, { stateFile, memoryFile });
+      await writeSnapshot(source, lent.names, signal);
     } finally {
       source.onChannelCut();
     }

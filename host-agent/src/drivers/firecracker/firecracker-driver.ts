@@ -28,21 +28,36 @@ import { FirecrackerApi } from './firecracker-api.js';
 import { endFirecracker, startFirecracker, type FirecrackerProcess } from './firecracker-process.js';
 import { FirecrackerVm } from './firecracker-vm.js';
 import { inspectInstallation } from './installation.js';
+import type { JailUser } from './jail/jail-command.js';
+import { inspectJailer } from './jail/jailer-installation.js';
 import { assertFits, bootRequests, loadRequests } from './machine-requests.js';
 import { START_LIMIT } from './time-limits.js';
 import { exitOfAdopted, exitOfChild } from './vmm-exit.js';
-import { removeSockets, socketsOf } from './vmm-sockets.js';
+import { jailed, unjailed, type VmmProgram } from './vmm-program.js';
+import { removeRemains } from './vmm-remains.js';
+import { socketsOf } from './vmm-sockets.js';
+
+export interface JailOptions extends JailUser {
+  /** Name on the PATH, or a path. */
+  readonly jailer: string;
+}
 
 export interface FirecrackerDriverOptions {
   /** Name on the PATH, or a path. */
   readonly binary?: string;
   /** See {@link inspectInstallation}. */
   readonly kvm?: string;
+  /** Left out, VMMs run as the daemon's user, with the host's files. */
+  readonly jail?: JailOptions;
   readonly logger: Logger;
 }
 
+/** Whoever asked for a jail wants Firecracker. */
+const JAIL_REMEDY =
+  'install Firecracker and the jailer of the same release (firecracker.binary, firecracker.jailer), or leave firecracker.jailer empty';
+
 interface Usable {
-  readonly binary: string;
+  readonly program: VmmProgram;
   readonly machine: MachineIdentity;
 }
 
@@ -65,12 +80,13 @@ export class FirecrackerDriver implements HypervisorDriver {
   }
 
   async launch(spec: LaunchSpec, signal?: AbortSignal): Promise<Vm> {
-    const { binary, machine } = await this.usable(signal);
+    const { program, machine } = await this.usable(signal);
     assertFits(spec);
+    const start = program.toBoot(spec);
     return withTimeLimit(START_LIMIT, signal, async (limited) => {
-      const vmm = await startFirecracker(binary, spec, limited);
+      const vmm = await startFirecracker(start, spec, limited);
       try {
-        await vmm.api.carryOut(bootRequests(spec), limited);
+        await vmm.api.carryOut(bootRequests(start.told), limited);
         limited.throwIfAborted();
         return this.vmOf(vmm, spec, machine, undefined);
       } catch (error) {
@@ -80,17 +96,18 @@ export class FirecrackerDriver implements HypervisorDriver {
   }
 
   async restore(spec: RestoreSpec, signal?: AbortSignal): Promise<{ vm: Vm; timings: RestoreTimings }> {
-    const { binary, machine } = await this.usable(signal);
+    const { program, machine } = await this.usable(signal);
     assertFits(spec);
     checkSameMachine('Firecracker', spec.capture, machine);
     const base = await checkMemory(spec);
     await checkStateFile(spec.stateFile, spec.capture);
+    const start = program.toLoad(spec);
     return withTimeLimit(START_LIMIT, signal, async (limited) => {
       const started = performance.now();
-      const vmm = await startFirecracker(binary, spec, limited);
+      const vmm = await startFirecracker(start, spec, limited);
       const spawned = performance.now();
       try {
-        await vmm.api.carryOut(loadRequests(spec), limited);
+        await vmm.api.carryOut(loadRequests(start.told), limited);
         limited.throwIfAborted();
         const loaded = performance.now();
         const vm = this.vmOf(vmm, spec, machine, base);
@@ -124,7 +141,7 @@ export class FirecrackerDriver implements HypervisorDriver {
         if (isAlive(process)) throw error;
       }
       // Gone, or it ended while it was being looked at.
-      removeSockets(spec);
+      removeRemains(spec);
       return undefined;
     });
   }
@@ -193,8 +210,13 @@ export class FirecrackerDriver implements HypervisorDriver {
 
   private async look(signal?: AbortSignal): Promise<Found> {
     try {
-      const { binary: program = 'firecracker', kvm = KVM_DEVICE } = this.options;
-      const { binary, version } = await inspectInstallation(program, kvm, signal);
+      const { binary = 'firecracker', kvm = KVM_DEVICE, jail } = this.options;
+      const installation = await inspectInstallation(binary, kvm, signal);
+      const program =
+        jail === undefined
+          ? unjailed(installation.binary)
+          : jailed(await inspectJailer(jail.jailer, installation, signal), jail);
+      const { version } = installation;
       const machine = await machineOf(version);
       const status: DriverStatus = {
         name: this.name,
@@ -205,10 +227,11 @@ export class FirecrackerDriver implements HypervisorDriver {
         acceleratorReason: '',
         capabilities: DRIVER_CAPABILITIES.firecracker,
       };
-      return { status, usable: { binary, machine } };
+      return { status, usable: { program, machine } };
     } catch (error) {
       if (!(error instanceof UnusableVmm)) throw error;
-      return { status: unavailable(this.name, error.message, error.version) };
+      const status = unavailable(this.name, error.message, error.version);
+      return { status: this.options.jail === undefined ? status : { ...status, remedy: JAIL_REMEDY } };
     }
   }
 }

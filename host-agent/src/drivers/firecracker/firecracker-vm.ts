@@ -7,7 +7,7 @@ import { HttpVm, type Going, type HttpVmParts } from '../http-api/http-vm.js';
 import { captureVm } from './capture.js';
 import type { FirecrackerApi } from './firecracker-api.js';
 import { firecrackerRegions } from './memory-layout.js';
-import { removeSockets } from './vmm-sockets.js';
+import { removeRemains } from './vmm-remains.js';
 
 export interface FirecrackerVmParts extends HttpVmParts {
   readonly api: FirecrackerApi;
@@ -47,6 +47,6 @@ export class FirecrackerVm extends HttpVm<FirecrackerVmParts> {
   }
 
   protected removeFiles(): void {
-    removeSockets(this.parts.spec);
+    removeRemains(this.parts.spec);
   }
 }

@@ -16,7 +16,6 @@ export const socketsOf = ({ runDirectory }: RunDirectory): VmmSockets => ({
   vsock: join(runDirectory, 'vsock'),
 });
 
-/** Removes what an ended VMM leaves behind. */
 export function removeSockets(spec: RunDirectory): void {
   const { api, vsock } = socketsOf(spec);
   rmSync(api, { force: true });
