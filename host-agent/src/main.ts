@@ -14,6 +14,7 @@ import { recover } from './app/recover.js';
 import { SnapshotService } from './app/snapshot-service.js';
 import { UndoStack } from './app/undo-stack.js';
 import type { Dependencies } from './app/dependencies.js';
+import { jailSettings } from './config/jail-settings.js';
 import { DEFAULT_FILE, loadSettings, type LoadedSettings } from './config/load-settings.js';
 import { SETTINGS, SETTING_KEYS, flagName, type SettingKey } from './config/settings.js';
 import type { DriverName } from './domain/driver-capabilities.js';
@@ -51,6 +52,7 @@ const SHUTDOWN_GRACE_MS = 8000;
 const SHUTDOWN_LIMIT_MS = 10_000;
 
 async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void> {
+  const jail = jailSettings(settings, process.getuid?.() ?? NaN);
   const paths = new StatePaths(settings.state_dir);
   using _stateDirectory = await StateDirectory.open(paths);
   // What is opened is closed in reverse order, at shutdown as well as when a later step of the start fails.
@@ -99,6 +101,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       }),
       new FirecrackerDriver({
         binary: settings['firecracker.binary'],
+        ...(jail === undefined ? {} : { jail }),
         logger: logger.child({ component: 'firecracker' }),
       }),
       new CloudHypervisorDriver({

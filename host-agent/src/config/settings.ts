@@ -1,5 +1,12 @@
 import { z } from 'zod';
 
+/** Root's own is refused: a jail whose user may do everything holds nobody. The highest one stands for "none". */
+const USER_NUMBER = 'a number from 1 to 4294967294';
+const OPTIONAL_USER = z.union(
+  [z.literal(''), z.coerce.number(USER_NUMBER).int(USER_NUMBER).min(1, USER_NUMBER).max(4_294_967_294, USER_NUMBER)],
+  USER_NUMBER,
+);
+
 /**
  * Every setting: its key in the configuration file, what it must be, its default and its meaning. The environment variable
  * (`network.mode` -> OFFSHOOT_NETWORK_MODE) and the flag (`--network-mode`) follow from the key.
@@ -71,6 +78,24 @@ export const SETTINGS = {
     default: 'firecracker',
     placeholder: 'PROGRAM',
     help: 'Firecracker to run',
+  },
+  'firecracker.jailer': {
+    schema: z.string(),
+    default: '',
+    placeholder: 'PROGRAM',
+    help: "Firecracker's jailer, by which each Firecracker runs in a jail as another user; none when empty",
+  },
+  'firecracker.jailer_uid': {
+    schema: OPTIONAL_USER,
+    default: '',
+    placeholder: 'UID',
+    help: 'user a jailed Firecracker runs as',
+  },
+  'firecracker.jailer_gid': {
+    schema: OPTIONAL_USER,
+    default: '',
+    placeholder: 'GID',
+    help: 'group a jailed Firecracker runs as',
   },
   'cloud_hypervisor.binary': {
     schema: z.string().min(1, 'a program name or path'),

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { Unreachable, Unsupported } from '@offshoot/shared/errors.js';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DRIVER_CAPABILITIES, NO_CAPABILITIES, type DriverName } from '../../domain/driver-capabilities.js';
+import { jailNameOf } from '../../os/jail-name.js';
 import { SparseCopyUnsupported } from '../../os/sparse-copy.js';
 import * as sparse from '../../os/sparse-copy.js';
 import * as space from '../../os/disk-space.js';
@@ -15,6 +16,16 @@ import { CHECKS, examine } from './doctor.js';
 
 const never = new AbortController().signal;
 
+const NO_FIRECRACKER: DriverStatus = {
+  name: 'firecracker',
+  available: false,
+  unavailableReason: 'no jailer binary',
+  version: '',
+  accelerator: '',
+  acceleratorReason: '',
+  capabilities: NO_CAPABILITIES,
+};
+
 /** A machine on which everything is well, as files; tests break one thing each. */
 class Machine implements Disposable {
   readonly root = mkdtempSync(join(tmpdir(), 'offshoot-doctor-'));
@@ -23,6 +34,7 @@ class Machine implements Disposable {
   readonly ended: string[] = [];
   time = Date.UTC(2027);
   driver: Partial<DriverStatus> = {};
+  firecracker = NO_FIRECRACKER;
   network: object = { mode: 'tap', modeReason: '', bridge: 'br0', subnet: '10.0.0.0/24' };
   images: readonly object[] = [{ name: 'default', kernelRelease: '6.1' }];
   fix = false;
@@ -64,6 +76,12 @@ class Machine implements Disposable {
     symlinkSync(folder, join(this.root, 'proc', String(pid), 'cwd'));
   }
 
+  /** A process in a jail of that name. */
+  runJailed(pid: number, jail: string): void {
+    this.run(pid, '/');
+    this.write(`proc/${String(pid)}/cmdline`, ['/firecracker', '--id', jail, '--api-sock', 'x', ''].join('\0'));
+  }
+
   async examine(): Promise<ReadonlyMap<string, CheckResult>> {
     const found = new Map<string, CheckResult>();
     for await (const result of examine(this.subject(), never)) found.set(result.name, result);
@@ -89,7 +107,10 @@ class Machine implements Disposable {
       zfs: this.zfs,
       helper: this.helper,
       paths: new StatePaths(this.state),
-      drivers: new Map<DriverName, HypervisorDriver>([['qemu', driver]]),
+      drivers: new Map<DriverName, HypervisorDriver>([
+        ['qemu', driver],
+        ['firecracker', { probe: () => Promise.resolve(this.firecracker) } as unknown as HypervisorDriver],
+      ]),
       defaultDriver: 'qemu',
       network: { status: this.network },
       images: { list: () => Promise.resolve(this.images) },
@@ -308,6 +329,16 @@ describe('the doctor', () => {
         machine.leave('gone', { folder: false, pid: 77 });
       },
     ],
+    [
+      'leftovers',
+      'fail',
+      /^process of gone$/,
+      () => {
+        machine.runJailed(77, jailNameOf(join(machine.state, 'instances', 'gone')));
+        machine.runJailed(78, jailNameOf('/another/state/instances/gone'));
+      },
+    ],
+    ['driver-firecracker', 'fail', /no jailer/, () => (machine.firecracker = { ...NO_FIRECRACKER, remedy: 'get one' })],
   ])('%s: %s when it is not so', async (name, outcome, detail, breakIt) => {
     breakIt();
     const found = await machine.examine();

@@ -19,6 +19,7 @@ export const DRIVER_CHECKS: readonly Check[] = DRIVER_NAMES.map((name) => ({
     const status = await drivers.get(name)?.probe(signal);
     if (status?.available !== true) {
       const detail = status?.unavailableReason ?? 'the daemon does not know it';
+      if (status?.remedy !== undefined) return fail(detail, status.remedy);
       // Of those that are only declared nobody expects anything.
       return name === defaultDriver ? fail(detail, REMEDIES[name]) : pass(`not available: ${detail}`);
     }
