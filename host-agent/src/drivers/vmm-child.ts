@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fstatSync } from 'node:fs';
 import { Unreachable, Unsupported, messageOf } from '@offshoot/shared/errors.js';
+import { groupEnded, killGroup } from '../os/process-group.js';
 import { startTimeOf, type ProcessIdentity } from '../os/process-identity.js';
 import type { MachineSpec, VmExit } from '../ports/driver.js';
 import { logTail, openLog, vmmLog } from './vmm-log.js';
@@ -56,24 +57,27 @@ export async function startVmm({ binary, arguments: argv, spec, descriptors = []
       cause: error,
     });
   }
+  const identity = { pid: child.pid, startTime: startTimeOf(child.pid) ?? '' };
   const exited = new Promise<VmExit>((resolve) => {
     child.once('exit', (code, signal) => {
+      // Detached, it led a group of its own: of programs by which it was to become the VMM, and which are of no use now.
+      killGroup(identity.pid);
       resolve({ code, signal, logTail: logTail(vmmLog(spec), logStart) });
     });
   });
   // What happens to a running child, such as a signal that cannot be sent, is told to whoever caused it.
   child.on('error', () => undefined);
-  const identity = { pid: child.pid, startTime: startTimeOf(child.pid) ?? '' };
   return {
     identity,
     exited,
     release: () => {
       child.unref();
     },
-    end: () => {
-      // It leads a group of its own, whose number is nobody else's until its end has been told.
-      if (child.exitCode === null && child.signalCode === null) process.kill(-identity.pid, 'SIGKILL');
-      return exited;
+    end: async () => {
+      if (child.exitCode === null && child.signalCode === null) killGroup(identity.pid);
+      const exit = await exited;
+      await groupEnded(identity.pid);
+      return exit;
     },
   };
 }
