@@ -20,17 +20,21 @@ interface Phases {
 
 /** Where the host's part of a fork goes, with a guest that takes no time: docs/performance.md. */
 await forEachDriver('the phases of a fork', (lab) => {
-  it('are told, and add up', async () => {
-    const base = await lab().base('source', MEMORY_MIB);
-    const rounds: Phases[] = [];
-    for (let i = 0; i < FORKS; i++) rounds.push(await oneFork(lab(), base));
-    for (const { spawn, load, patch, resume, whole } of rounds)
-      expect(spawn + load + patch + resume).toBeLessThanOrEqual(whole);
-    const told = (Object.keys(rounds[0]!) as (keyof Phases)[])
-      .map((phase) => `${phase} ${spread(rounds.map((round) => round[phase]))}`)
-      .join(', ');
-    console.log(`${lab().subject.name}, ${String(FORKS)} forks, p50/p95 ms: ${told}`);
-  }, FORKS * 60_000);
+  it(
+    'are told, and add up',
+    async () => {
+      const base = await lab().base('source', MEMORY_MIB);
+      const rounds: Phases[] = [];
+      for (let i = 0; i < FORKS; i++) rounds.push(await oneFork(lab(), base));
+      for (const { spawn, load, patch, resume, whole } of rounds)
+        expect(spawn + load + patch + resume).toBeLessThanOrEqual(whole);
+      const told = (Object.keys(rounds[0]!) as (keyof Phases)[])
+        .map((phase) => `${phase} ${spread(rounds.map((round) => round[phase]))}`)
+        .join(', ');
+      console.log(`${lab().subject.name}, ${String(FORKS)} forks, p50/p95 ms: ${told}`);
+    },
+    FORKS * 60_000,
+  );
 });
 
 async function oneFork(lab: ConformanceLab, base: Base): Promise<Phases> {

@@ -25,7 +25,8 @@ function signalled(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(-group, signal);
   } catch (error) {
-    if (errnoOf(error) === 'ESRCH') return false;
+    // Another user's is none of ours: the number has been given away.
+    if (errnoOf(error) === 'ESRCH' || errnoOf(error) === 'EPERM') return false;
     throw error;
   }
 }

@@ -16,7 +16,7 @@ export interface JailedDevice {
 
 /** All that a jail's making depends on. Paths are absolute. */
 export interface JailPlan {
-  /** Of {@link JailPlan.user}'s jail; see `jailNameOf`. */
+  /** Of the jail; see `jailNameOf`. */
   readonly name: string;
   readonly user: JailUser;
   readonly unshare: string;
