@@ -1,28 +1,25 @@
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciLayoutOfTest } from '@offshoot/host-agent/images/testing/oci-layout-of-test.js';
 import { ListImagesRequest } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CACHE, IMAGES } from '../harness/cache.js';
-import { ImageDirectory, importImage } from '../harness/image-directory.js';
+import { IMAGES } from '../harness/cache.js';
+import { importImage, type ImageDirectory } from '../harness/image-directory.js';
+import { ImportLab } from '../harness/import-lab.js';
 import { TestHost } from '../harness/test-host.js';
 import { isRoot } from '../harness/test-machine.js';
 
+let lab: ImportLab;
 let images: ImageDirectory;
 let host: TestHost;
 let scratch: string;
 beforeAll(async () => {
-  images = await ImageDirectory.create();
-  host = await TestHost.start({ settings: { images_dir: images.path } });
-  scratch = mkdtempSync(join(CACHE, 'source-'));
+  lab = await ImportLab.start();
+  ({ host, images, scratch } = lab);
 });
-afterAll(async () => {
-  rmSync(scratch, { recursive: true, force: true });
-  await host[Symbol.asyncDispose]();
-  await images[Symbol.asyncDispose]();
-});
+afterAll(() => lab[Symbol.asyncDispose]());
 
 /** A root file system that no other test has. */
 function rootOf(name: string): string {
