@@ -8,6 +8,7 @@ import { DiskStorages } from './app/disk-storages.js';
 import { HostService } from './app/host-service.js';
 import { IdempotentCalls } from './app/idempotent-calls.js';
 import { ImageService } from './app/image-service.js';
+import { ownUsersOf } from './app/image-users.js';
 import { InstanceService } from './app/instance-service.js';
 import { closeContext, openContext } from './app/open-context.js';
 import { recover } from './app/recover.js';
@@ -67,7 +68,9 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   const storages = await openStorages(paths.root, settings['storage.zfs_dataset'], (dataset) =>
     openZfs({ dataset, stateDirectory: paths.root, program }),
   );
+  const disks = new DiskStorages(storages.here, storages.missing);
   const store = new SqliteInstanceStore(database);
+  const snapshots = new SqliteSnapshotStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],
     subnet: settings['network.subnet'],
@@ -88,7 +91,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     journal: new SqliteJournal(database),
     answers: new SqliteAnswers(database),
     files: new InstanceDirectories(paths),
-    snapshots: new SqliteSnapshotStore(database),
+    snapshots,
     snapshotFiles: new SnapshotDirectories(paths),
     drivers: byName([
       new QemuDriver({
@@ -115,9 +118,13 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       cacheDirectory: join(settings.images_dir === '' ? paths.root : settings.images_dir, '.cache'),
       assetsDirectory: join(installation, 'images'),
       agentBundle: join(installation, 'guest-agent/dist/bundle'),
+      stateDirectory: paths.root,
+      maxBytes: settings['images.max_bytes'],
+      ownUsersOf: ownUsersOf(store, snapshots),
+      disks,
       logger: logger.child({ component: 'images' }),
     }),
-    disks: new DiskStorages(storages.here, storages.missing),
+    disks,
     orphans: new ProcOrphans(),
     zfs,
     helper,

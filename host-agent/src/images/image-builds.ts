@@ -5,6 +5,7 @@ import { Conflict, errnoOf } from '@offshoot/shared/errors.js';
 import { assertFreeBytes } from '../os/disk-space.js';
 import { syncDirectory } from '../os/durable-file.js';
 import { withBuildLock } from './build-lock.js';
+import { holdImage } from './image-lock.js';
 import { readImage, renameImage } from './image-record.js';
 import { SharedTask } from './shared-task.js';
 import type { Logger } from 'pino';
@@ -115,8 +116,11 @@ export class ImageBuilds {
       }
       const seconds = Math.round((performance.now() - started) / 100) / 10;
       this.logger.info({ image: id, seconds }, 'image built');
-    } else if (!(await this.isNewest(build))) await renameImage(join(this.directory, id), name);
-    return readImage(join(this.directory, id), id);
+      return readImage(join(this.directory, id), id);
+    }
+    using _hold = holdImage(join(this.directory, id));
+    if (!(await this.isNewest(build))) await renameImage(join(this.directory, id), name);
+    return await readImage(join(this.directory, id), id);
   }
 
   /** What is at the target, if anything, was found damaged: it is put aside and goes with the staging. */

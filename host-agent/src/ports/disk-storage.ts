@@ -1,3 +1,4 @@
+import type { ImageId } from '../domain/ids.js';
 import type { StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
 import type { Image } from './image-store.js';
@@ -71,6 +72,13 @@ export interface DiskStorage {
    * @param openFile the file to which the disk's VMM writes, as it says itself; without it no VMM may have the disk open
    */
   settle(folder: CapturePaths, openFile?: string): Promise<void>;
+  /**
+   * Removes what is kept of an image for disks to come; missing is success.
+   * @throws InvalidState DISK_IN_USE where a disk stands on it
+   */
+  forgetImage(image: ImageId): Promise<void>;
+  /** The same for all images but these, where nothing stands on it. Returns what was removed. */
+  sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]>;
   /** Removes disks that none of these folders has, which a killed daemon left. Returns what was removed. */
   sweep(folders: readonly CapturePaths[]): Promise<readonly string[]>;
 }

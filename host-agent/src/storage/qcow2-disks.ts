@@ -78,6 +78,15 @@ export class Qcow2Disks implements DiskStorage {
     return settleDisk(folder, openFile);
   }
 
+  /** Disks are made of the image's own file. */
+  forgetImage(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  sweepImages(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
   /** The disk goes with its folder. */
   sweep(): Promise<readonly string[]> {
     return Promise.resolve([]);

@@ -58,6 +58,15 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
     return Promise.resolve();
   }
 
+  /** Disks are made of the image's own file. */
+  forgetImage(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  sweepImages(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
   /** The disk goes with its folder. */
   sweep(): Promise<readonly string[]> {
     return Promise.resolve([]);

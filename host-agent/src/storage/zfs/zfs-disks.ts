@@ -2,6 +2,7 @@ import { readlink, rename, rm, symlink } from 'node:fs/promises';
 import { Mutex } from 'async-mutex';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
 import { flushFile } from '../../os/flush-file.js';
+import type { ImageId } from '../../domain/ids.js';
 import type { CapturePaths } from '../../paths.js';
 import type { DiskClone, DiskImage, DiskStorage } from '../../ports/disk-storage.js';
 import type { StorageUse } from '../../ports/instance-files.js';
@@ -134,6 +135,14 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
           removed.push(volume);
         });
     return removed;
+  }
+
+  forgetImage(image: ImageId): Promise<void> {
+    return this.bases.forget(image);
+  }
+
+  sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]> {
+    return this.bases.sweep(kept);
   }
 
   /** Takes a snapshot of a volume. A daemon that was killed may have left one of that name, or one may have come with others. */
