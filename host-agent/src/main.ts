@@ -84,6 +84,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   });
   opened.push('close ack socket', () => acks.close());
   await network.openAckPort(acks.port);
+  const agentBundle = join(installation, 'guest-agent/dist/bundle');
   const dependencies: Dependencies = {
     version: VERSION,
     paths,
@@ -117,7 +118,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       imagesDirectory: settings.images_dir === '' ? paths.images : settings.images_dir,
       cacheDirectory: join(settings.images_dir === '' ? paths.root : settings.images_dir, '.cache'),
       assetsDirectory: join(installation, 'images'),
-      agentBundle: join(installation, 'guest-agent/dist/bundle'),
+      agentBundle,
       stateDirectory: paths.root,
       maxBytes: settings['images.max_bytes'],
       ownUsersOf: ownUsersOf(store, snapshots),
@@ -149,7 +150,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     listen: settings.listen,
     instances: new InstanceService(context, calls),
     snapshots: new SnapshotService(context, calls),
-    host: new HostService(dependencies),
+    host: new HostService(dependencies, { agentBundle, listening: () => server.address }),
     images: new ImageService(dependencies.images, calls),
     protoDirectory: join(installation, 'proto'),
     logger,

@@ -3,7 +3,7 @@ import type { ImageId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import { DISKS_IN_FOLDERS, DISK_FORMATS, type DiskFormat, type StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
-import type { DiskStorage } from '../ports/disk-storage.js';
+import type { DiskElsewhere, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 
 /** An instance or a snapshot, or what a fork takes over from one. */
@@ -73,6 +73,17 @@ export class DiskStorages {
   /** The same for all images but these. Returns what was removed. */
   async sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]> {
     return (await Promise.all(this.here.map((storage) => storage.sweepImages(kept)))).flat();
+  }
+
+  /** Disks that lie in no folder, whosever. */
+  async elsewhere(): Promise<readonly DiskElsewhere[]> {
+    return (await Promise.all(this.here.map((storage) => storage.elsewhere()))).flat();
+  }
+
+  /** Removes one of these, which belongs to nobody. */
+  async discard(name: string): Promise<void> {
+    for (const storage of this.here)
+      if ((await storage.elsewhere()).some((disk) => disk.name === name)) await storage.discard(name);
   }
 
   /** Removes disks that none of these folders has. Returns what was removed. */

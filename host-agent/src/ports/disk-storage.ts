@@ -18,6 +18,13 @@ export interface DiskClone {
   readonly ms: number;
 }
 
+/** A disk that lies in no folder. */
+export interface DiskElsewhere {
+  readonly name: string;
+  /** Id of the instance, snapshot or capture whose it is. */
+  readonly owner: string;
+}
+
 /**
  * The root disks of instances and of their moments, one in each folder: `disk.qcow2` or `disk.raw` leads to it. Any of them can
  * be destroyed at any time, whatever was made of it or it was made of.
@@ -79,6 +86,9 @@ export interface DiskStorage {
   forgetImage(image: ImageId): Promise<void>;
   /** The same for all images but these, where nothing stands on it. Returns what was removed. */
   sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]>;
+  elsewhere(): Promise<readonly DiskElsewhere[]>;
+  /** Removes one of these, which belongs to nobody; missing is success. @throws as {@link destroy} */
+  discard(name: string): Promise<void>;
   /** Removes disks that none of these folders has, which a killed daemon left. Returns what was removed. */
   sweep(folders: readonly CapturePaths[]): Promise<readonly string[]>;
 }

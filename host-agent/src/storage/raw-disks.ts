@@ -3,7 +3,7 @@ import { flushFile } from '../os/flush-file.js';
 import { copyExtents, sparseCopy, type CopyCost } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { WithoutLayers } from './without-layers.js';
 
@@ -65,6 +65,14 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
 
   sweepImages(): Promise<readonly string[]> {
     return Promise.resolve([]);
+  }
+
+  elsewhere(): Promise<readonly DiskElsewhere[]> {
+    return Promise.resolve([]);
+  }
+
+  discard(): Promise<void> {
+    return Promise.resolve();
   }
 
   /** The disk goes with its folder. */

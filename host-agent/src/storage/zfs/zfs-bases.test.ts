@@ -65,6 +65,20 @@ describe('what ZFS keeps of images', () => {
     expect(bases()).toEqual([]);
   });
 
+  it('is not among the disks that lie elsewhere, of which one that is nobody’s can be removed', async () => {
+    const { next } = await newDisk(ONE, 'a');
+    await mkdir(next.root);
+    await disks.create({ id: ONE, rootDisk: join(directory, 'image') }, next);
+    const [first, second] = [`${ROOT}/instances/a`, `${ROOT}/instances/a-next`];
+    expect(await disks.elsewhere()).toEqual([
+      { name: first, owner: 'a' },
+      { name: second, owner: 'a' },
+    ]);
+    for (const name of [first, second, second]) await disks.discard(name); // missing is success
+    expect(await disks.elsewhere()).toEqual([]);
+    expect(bases()).toEqual(['1']);
+  });
+
   it('goes at the next start where its image has gone, unless a disk stands on it', async () => {
     const disk = await newDisk(ONE, 'a');
     await disks.destroy(await newDisk(TWO, 'b'));
