@@ -9,7 +9,7 @@ import { holdImage } from './image-lock.js';
 import { readImage, renameImage } from './image-record.js';
 import { SharedTask } from './shared-task.js';
 import type { Logger } from 'pino';
-import type { ImageId } from '../domain/ids.js';
+import { parseImageId, type ImageId } from '../domain/ids.js';
 import type { Image, ImportStep } from '../ports/image-store.js';
 
 /** How an image is made. */
@@ -50,8 +50,7 @@ export class ImageBuilds {
   /** Those that are whole, newest first. */
   async list(): Promise<readonly Image[]> {
     const images: Image[] = [];
-    for (const name of await this.folders()) {
-      if (!IMAGE_ID.test(name)) continue;
+    for (const name of await this.ids()) {
       try {
         images.push(await readImage(join(this.directory, name), name));
       } catch (error) {
@@ -59,6 +58,11 @@ export class ImageBuilds {
       }
     }
     return images.sort((one, other) => other.createdAt.localeCompare(one.createdAt));
+  }
+
+  /** Of all images, those among them that cannot be used: damaged, or of another version's layout. */
+  async ids(): Promise<readonly ImageId[]> {
+    return (await this.folders()).filter((name) => IMAGE_ID.test(name)).map(parseImageId);
   }
 
   /** Finds the image, waits for whoever builds it, or builds it. It then is the newest of its name. */

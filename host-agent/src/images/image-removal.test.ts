@@ -4,6 +4,7 @@ import { link, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InvalidState } from '@offshoot/shared/errors.js';
+import { execa } from 'execa';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseImageId, type ImageId } from '../domain/ids.js';
@@ -108,6 +109,21 @@ describe('an image that is deleted', () => {
     expect((await store.resolve('web')).id).toBe(A);
   });
 
+  it('may be one that cannot be used any more, by its id alone', async () => {
+    await place(A, 'web');
+    await writeFile(join(images, A, 'image.json'), '{"cut');
+    const store = await daemonWithInstances();
+    await expect(store.delete('web')).rejects.toMatchObject(refusal('NotFound', 'IMAGE_NOT_FOUND'));
+    instances.push({ name: 'vm', image: A });
+    await expect(store.delete(A)).rejects.toMatchObject(
+      refusal('InvalidState', 'IMAGE_IN_USE', /^the image that cannot be used \(a{12}\) is in use by the instance vm/),
+    );
+    instances.length = 0;
+    await store.delete(A);
+    await store.emptyTrash();
+    expect(await there()).toEqual([]);
+  });
+
   it.each([
     ['renamed', '.trash-1'],
     ['renamed and half removed', '.trash-2/rest'],
@@ -193,6 +209,26 @@ describe('an image in use', () => {
     await own.settle();
     expect((await readdir(join(images, B))).filter((name) => name.startsWith('used-by-'))).toEqual([]);
   });
+
+  const isRoot = process.getuid?.() === 0;
+  it.skipIf(!isRoot)(
+    `can be used by a daemon that may not write there${isRoot ? '' : ' (skipped: mounting needs root)'}`,
+    async () => {
+      await execa('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', images]);
+      try {
+        await place(A, 'web');
+        await execa('mount', ['-o', 'remount,ro', images]);
+        const store = await daemonWithInstances();
+        instances.push({ name: 'vm', image: A });
+        store.use(A);
+        await store.settle();
+        expect(store.usageOf(A)).toMatchObject({ lastUse: undefined, users: { instances: ['vm'] } });
+        store.release(A);
+      } finally {
+        await execa('umount', [images]);
+      }
+    },
+  );
 
   it('says when it was used last, whoever used it', async () => {
     await place(A, 'web');

@@ -15,6 +15,9 @@ const TRASH_PREFIX = '.trash-';
 /** As many users as an error names. */
 const NAMED = 5;
 
+/** What has to be known of an image to remove it. */
+export type RemovableImage = Pick<Image, 'id' | 'name' | 'createdAt'>;
+
 export interface RemovalParts {
   readonly directory: string;
   /** Zero: no limit. */
@@ -38,7 +41,7 @@ export class ImageRemoval {
    * The image cannot be had any more after this; {@link emptyTrash} frees its room.
    * @throws NotFound, InvalidState IMAGE_IN_USE naming who uses it, Conflict IMAGE_BUSY while something is made of it
    */
-  async remove({ id, name }: Pick<Image, 'id' | 'name'>): Promise<void> {
+  async remove({ id, name }: RemovableImage): Promise<void> {
     const { directory, usersOf, forgetDisks } = this.parts;
     const folder = join(directory, id);
     assertUnused(id, name, usersOf(id)); // says who uses it also where somebody is just about to
@@ -59,7 +62,7 @@ export class ImageRemoval {
    * Removes images nobody uses, those that were used longest ago first, until the others fit.
    * @param isKept those that stay whoever uses them
    */
-  async evict(images: readonly Image[], isKept: (image: Image) => boolean): Promise<void> {
+  async evict(images: readonly RemovableImage[], isKept: (image: RemovableImage) => boolean): Promise<void> {
     const { maxBytes, logger } = this.parts;
     if (maxBytes === 0) return;
     let left = images.map((image) => ({ image, ...this.evictable(image) }));
@@ -82,7 +85,7 @@ export class ImageRemoval {
     await this.emptyTrash();
   }
 
-  private evictable({ id, createdAt }: Image): Evictable {
+  private evictable({ id, createdAt }: RemovableImage): Evictable {
     return {
       id,
       lastUse: this.parts.lastUse(id) ?? createdAt,

@@ -33,7 +33,7 @@ export class ImageUses {
   note(image: ImageId): void {
     const folder = join(this.directory, image);
     using _hold = holdImage(folder);
-    try {
+    unlessReadOnly(() => {
       this.writeMark(folder);
       const descriptor = openSync(join(folder, LAST_USE), 'a', 0o600);
       try {
@@ -42,15 +42,14 @@ export class ImageUses {
       } finally {
         closeSync(descriptor);
       }
-    } catch (error) {
-      // Mounted read-only for this daemon: it can say nothing to the others.
-      if (errnoOf(error) !== 'EROFS') throw error;
-    }
+    });
   }
 
   /** This daemon has nothing of the image any more. */
   forget(image: ImageId): void {
-    rmSync(join(this.directory, image, this.mark), { force: true });
+    unlessReadOnly(() => {
+      rmSync(join(this.directory, image, this.mark), { force: true });
+    });
   }
 
   /** ISO 8601; undefined: never. */
@@ -67,12 +66,14 @@ export class ImageUses {
 
   /** Marks agree with what this daemon has, and daemons that are no more have none. @param inUse what this one uses */
   settle(images: readonly ImageId[], inUse: (image: ImageId) => boolean): void {
-    for (const image of images) {
-      if (inUse(image)) this.writeMark(join(this.directory, image));
-      else this.forget(image);
-      for (const mark of this.marksOfOthers(image))
-        if (!isThere(this.ownerOf(image, mark))) rmSync(join(this.directory, image, mark), { force: true });
-    }
+    unlessReadOnly(() => {
+      for (const image of images) {
+        if (inUse(image)) this.writeMark(join(this.directory, image));
+        else this.forget(image);
+        for (const mark of this.marksOfOthers(image))
+          if (!isThere(this.ownerOf(image, mark))) rmSync(join(this.directory, image, mark), { force: true });
+      }
+    });
   }
 
   private writeMark(folder: string): void {
@@ -100,6 +101,15 @@ export class ImageUses {
       if (errnoOf(error) === 'ENOENT') return ''; // let go of meanwhile
       throw error;
     }
+  }
+}
+
+/** A daemon that has the images mounted read-only can say nothing to the others. */
+function unlessReadOnly(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    if (errnoOf(error) !== 'EROFS') throw error;
   }
 }
 

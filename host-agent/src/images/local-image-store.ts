@@ -4,7 +4,7 @@ import { InvalidInput, NotFound } from '@offshoot/shared/errors.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
 import { ImageBuilds } from './image-builds.js';
 import { DEFAULT_IMAGE, ImageImports, type ImportOptions } from './image-imports.js';
-import { ImageRemoval, filesOf } from './image-removal.js';
+import { ImageRemoval, filesOf, type RemovableImage } from './image-removal.js';
 import { ImageUses } from './image-uses.js';
 import { abortedBy } from './tool.js';
 import type { Logger } from 'pino';
@@ -91,9 +91,11 @@ export class LocalImageStore implements ImageStore {
   /** The image is there and good, whatever comes of this. */
   private async makeRoom(): Promise<void> {
     try {
-      const isFresh = ({ id, createdAt }: Image): boolean =>
+      const isFresh = ({ id, createdAt }: RemovableImage): boolean =>
         [...this.underWay.values()].some(({ since, found }) => found === id || createdAt >= since);
-      await this.removal.evict(await this.list(), isFresh);
+      const listed = await this.list();
+      const unusable = (await this.builds.ids()).filter((id) => !listed.some((image) => image.id === id)).map(nameless);
+      await this.removal.evict([...unusable, ...listed], isFresh);
     } catch (error) {
       this.options.logger.error({ err: error }, 'no room could be made for images');
     }
@@ -125,7 +127,11 @@ export class LocalImageStore implements ImageStore {
   }
 
   async delete(reference: string): Promise<void> {
-    await this.removal.remove(await this.resolve(reference));
+    // One that cannot be used is in no list, and has nothing but its id.
+    const unusable = (await this.builds.ids()).find((id) => id === reference);
+    const listed = unusable === undefined ? undefined : (await this.list()).find(({ id }) => id === unusable);
+    const image = listed ?? (unusable === undefined ? await this.resolve(reference) : nameless(unusable));
+    await this.removal.remove(image);
   }
 
   emptyTrash(): Promise<void> {
@@ -135,7 +141,7 @@ export class LocalImageStore implements ImageStore {
   async settle(): Promise<void> {
     try {
       await this.removal.emptyTrash();
-      const ids = (await this.list()).map(({ id }) => id);
+      const ids = await this.builds.ids();
       this.uses.settle(ids, (image) => this.isUsedHere(image));
       const removed = await this.options.disks.sweepImages(new Set(ids));
       if (removed.length > 0) this.options.logger.warn({ removed }, 'removed what was kept of images that are gone');
@@ -179,6 +185,9 @@ export class LocalImageStore implements ImageStore {
     });
   }
 }
+
+/** Goes before all others. */
+const nameless = (id: ImageId): RemovableImage => ({ id, name: 'that cannot be used', createdAt: '' });
 
 function assertName(source: string, name: string | undefined): void {
   if (source === DEFAULT_IMAGE) {
