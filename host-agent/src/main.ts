@@ -8,6 +8,7 @@ import { DiskStorages } from './app/disk-storages.js';
 import { HostService } from './app/host-service.js';
 import { IdempotentCalls } from './app/idempotent-calls.js';
 import { ImageService } from './app/image-service.js';
+import { ownUsersOf } from './app/image-users.js';
 import { InstanceService } from './app/instance-service.js';
 import { closeContext, openContext } from './app/open-context.js';
 import { recover } from './app/recover.js';
@@ -69,7 +70,9 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   const storages = await openStorages(paths.root, settings['storage.zfs_dataset'], (dataset) =>
     openZfs({ dataset, stateDirectory: paths.root, program }),
   );
+  const disks = new DiskStorages(storages.here, storages.missing);
   const store = new SqliteInstanceStore(database);
+  const snapshots = new SqliteSnapshotStore(database);
   const network = await openNetwork({
     mode: settings['network.mode'],
     subnet: settings['network.subnet'],
@@ -83,6 +86,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   });
   opened.push('close ack socket', () => acks.close());
   await network.openAckPort(acks.port);
+  const agentBundle = join(installation, 'guest-agent/dist/bundle');
   const dependencies: Dependencies = {
     version: VERSION,
     paths,
@@ -90,7 +94,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     journal: new SqliteJournal(database),
     answers: new SqliteAnswers(database),
     files: new InstanceDirectories(paths),
-    snapshots: new SqliteSnapshotStore(database),
+    snapshots,
     snapshotFiles: new SnapshotDirectories(paths),
     drivers: byName([
       new QemuDriver({
@@ -117,10 +121,14 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       imagesDirectory: settings.images_dir === '' ? paths.images : settings.images_dir,
       cacheDirectory: join(settings.images_dir === '' ? paths.root : settings.images_dir, '.cache'),
       assetsDirectory: join(installation, 'images'),
-      agentBundle: join(installation, 'guest-agent/dist/bundle'),
+      agentBundle,
+      stateDirectory: paths.root,
+      maxBytes: settings['images.max_bytes'],
+      ownUsersOf: ownUsersOf(store, snapshots),
+      disks,
       logger: logger.child({ component: 'images' }),
     }),
-    disks: new DiskStorages(storages.here, storages.missing),
+    disks,
     orphans: new ProcOrphans(),
     zfs,
     helper,
@@ -145,7 +153,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     listen: settings.listen,
     instances: new InstanceService(context, calls),
     snapshots: new SnapshotService(context, calls),
-    host: new HostService(dependencies),
+    host: new HostService(dependencies, { agentBundle, listening: () => server.address }),
     images: new ImageService(dependencies.images, calls),
     protoDirectory: join(installation, 'proto'),
     logger,

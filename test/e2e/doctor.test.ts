@@ -28,7 +28,17 @@ describe('a doctor on this machine', () => {
 
   it('finds what the tests need, an instance that runs among it, and nothing to remove', async () => {
     const found = await examine();
-    for (const name of ['kernel', 'clock', 'e2fsprogs', 'disk-space', 'images', 'leftovers'])
+    for (const name of [
+      'kernel',
+      'clock',
+      'e2fsprogs',
+      'disk-space',
+      'ports',
+      'guest-agent',
+      'images',
+      'kernel-image',
+      'leftovers',
+    ])
       expect(found.get(name)).toMatchObject({ outcome: PASS, remedy: '' });
     expect(found.get('driver-qemu')!.outcome).not.toBe(FAIL);
     expect(found.get('driver-vz')!.detail).toMatch(/not available: .*macOS/);

@@ -1,28 +1,24 @@
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciLayoutOfTest } from '@offshoot/host-agent/images/testing/oci-layout-of-test.js';
-import { ListImagesRequest } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CACHE, IMAGES } from '../harness/cache.js';
-import { ImageDirectory, importImage } from '../harness/image-directory.js';
+import { IMAGES } from '../harness/cache.js';
+import { importImage, listImages, type ImageDirectory } from '../harness/image-directory.js';
+import { ImportLab } from '../harness/import-lab.js';
 import { TestHost } from '../harness/test-host.js';
 import { isRoot } from '../harness/test-machine.js';
 
+let lab: ImportLab;
 let images: ImageDirectory;
 let host: TestHost;
 let scratch: string;
 beforeAll(async () => {
-  images = await ImageDirectory.create();
-  host = await TestHost.start({ settings: { images_dir: images.path } });
-  scratch = mkdtempSync(join(CACHE, 'source-'));
+  lab = await ImportLab.start();
+  ({ host, images, scratch } = lab);
 });
-afterAll(async () => {
-  rmSync(scratch, { recursive: true, force: true });
-  await host[Symbol.asyncDispose]();
-  await images[Symbol.asyncDispose]();
-});
+afterAll(() => lab[Symbol.asyncDispose]());
 
 /** A root file system that no other test has. */
 function rootOf(name: string): string {
@@ -33,9 +29,7 @@ function rootOf(name: string): string {
 }
 
 async function names(of = host): Promise<string[]> {
-  const { images: service } = of.client;
-  const request = ListImagesRequest.fromPartial({});
-  return (await of.client.unary(service.listImages.bind(service), request)).images.map(({ name }) => name);
+  return (await listImages(of)).map(({ name }) => name);
 }
 
 describe('an import', () => {
@@ -55,9 +49,7 @@ describe('an import', () => {
     const { id } = await importImage(host, older, 'moving');
     expect((await importImage(host, rootOf('newer'), 'moving')).id).not.toBe(id);
     await importImage(host, older, 'moving');
-    const { images: service } = host.client;
-    const listed = await host.client.unary(service.listImages.bind(service), ListImagesRequest.fromPartial({}));
-    expect(listed.images.find(({ name }) => name === 'moving')?.id).toBe(id);
+    expect((await listImages(host)).find(({ name }) => name === 'moving')?.id).toBe(id);
   });
 
   it('by two daemons at once is one, and both have the image', async () => {
@@ -149,9 +141,7 @@ describe('an import', () => {
       const small = mkdtempSync(join(scratch, 'small-'));
       await execa('mount', ['-t', 'tmpfs', '-o', 'size=1000m', 'tmpfs', small]);
       try {
-        const { images: service } = host.client;
-        const listed = await host.client.unary(service.listImages.bind(service), ListImagesRequest.fromPartial({}));
-        const base = listed.images.find(({ name }) => name === 'default')!.id;
+        const base = (await listImages(host)).find(({ name }) => name === 'default')!.id;
         await execa('cp', ['-r', '--sparse=always', join(IMAGES, base), small]);
         await using full = await TestHost.start({ settings: { images_dir: small } });
         await expect(importImage(full, rootOf('full'), 'full')).rejects.toThrow(/RESOURCE_EXHAUSTED/);

@@ -1,37 +1,23 @@
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { OciLayoutOfTest } from '@offshoot/host-agent/images/testing/oci-layout-of-test.js';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CACHE } from '../harness/cache.js';
-import { ImageDirectory, importImage } from '../harness/image-directory.js';
-import { TestHost } from '../harness/test-host.js';
+import { importImage } from '../harness/image-directory.js';
+import { ImportLab } from '../harness/import-lab.js';
+import type { TestHost } from '../harness/test-host.js';
 import { isRoot } from '../harness/test-machine.js';
 
-let images: ImageDirectory;
+let lab: ImportLab;
 let host: TestHost;
 let scratch: string;
 beforeAll(async () => {
-  images = await ImageDirectory.create();
-  host = await TestHost.start({ settings: { images_dir: images.path } });
-  scratch = mkdtempSync(join(CACHE, 'source-'));
+  lab = await ImportLab.start();
+  ({ host, scratch } = lab);
 });
-afterAll(async () => {
-  rmSync(scratch, { recursive: true, force: true });
-  await host[Symbol.asyncDispose]();
-  await images[Symbol.asyncDispose]();
-});
+afterAll(() => lab[Symbol.asyncDispose]());
 
 /** Everything a workload said until it ended. */
 async function wholeLog(instance: string): Promise<string> {

@@ -1,6 +1,11 @@
 import { link, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImportImageRequest, type Image } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
+import {
+  DeleteImageRequest,
+  ImportImageRequest,
+  ListImagesRequest,
+  type Image,
+} from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { CACHE, IMAGES } from './cache.js';
 import type { TestHost } from './test-host.js';
 
@@ -15,7 +20,8 @@ export class ImageDirectory implements AsyncDisposable {
       if (!/^[0-9a-f]{64}$/.test(name)) continue;
       await mkdir(join(path, name));
       for (const file of await readdir(join(IMAGES, name)))
-        await link(join(IMAGES, name, file), join(path, name, file));
+        // Who uses the image there does not use this one.
+        if (!/^(last-use|used-by-.*)$/.test(file)) await link(join(IMAGES, name, file), join(path, name, file));
     }
     return new ImageDirectory(path);
   }
@@ -44,4 +50,15 @@ export async function importImage(
     if (event?.$case === 'image') return event.image;
   }
   throw new Error('the import ended without an image');
+}
+
+export async function listImages({ client }: TestHost): Promise<readonly Image[]> {
+  const request = ListImagesRequest.fromPartial({});
+  return (await client.unary(client.images.listImages.bind(client.images), request)).images;
+}
+
+/** @param reference id, name, or beginning of an id */
+export async function deleteImage({ client }: TestHost, reference: string, requestId = ''): Promise<void> {
+  const request = DeleteImageRequest.fromPartial({ image: reference, requestId });
+  await client.unary(client.images.deleteImage.bind(client.images), request);
 }

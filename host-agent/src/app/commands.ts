@@ -1,6 +1,6 @@
 import type { CheckResult } from './doctor/check.js';
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
-import type { Image, ImportOrder } from '../ports/image-store.js';
+import type { Image, ImageUsage, ImportOrder } from '../ports/image-store.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
@@ -254,6 +254,10 @@ export interface HostOperations {
   examine(options: { readonly fix: boolean }, signal: AbortSignal): AsyncGenerator<CheckResult, void, undefined>;
 }
 
+export interface ListedImage extends Image {
+  readonly usage: ImageUsage;
+}
+
 export interface ImageOperations {
   import(
     order: ImportOrder,
@@ -261,5 +265,7 @@ export interface ImageOperations {
     signal: AbortSignal,
     request?: RequestIdentity,
   ): Promise<Image>;
-  list(): Promise<readonly Image[]>;
+  /** Newest first. */
+  list(): Promise<readonly ListedImage[]>;
+  delete(reference: string, signal: AbortSignal, request?: RequestIdentity): Promise<void>;
 }

@@ -27,7 +27,11 @@ export async function createInstance(
   const { name, labels, vcpus, memoryBytes } = command;
   const workload = workloadOf(image, command.workload);
   const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes };
+  operation.push('let go of the image', () => {
+    context.images.release(image.id);
+  });
   const reserved = reserveInstance(context, draft, operation);
+  context.images.use(image.id);
   operation.reserved(reserved.id);
   operation.push('remove folder', () => removeInstanceFiles(context, reserved));
   await context.files.create(reserved);

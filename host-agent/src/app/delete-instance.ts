@@ -35,4 +35,5 @@ export async function deleteInstance(
   operation.reached('remove folder');
   context.mailboxIndexes.forget(context.paths.instance(id));
   operation.recordGone(id);
+  context.images.release(instance.imageId);
 }

@@ -25,5 +25,6 @@ export async function deleteSnapshot(context: Context, reference: string, signal
   await removeSnapshotFiles(context, snapshot, id);
   operation.release();
   operation.reached('remove folder');
+  context.images.release(snapshot.imageId);
   context.mailboxIndexes.forget(context.paths.snapshot(id));
 }

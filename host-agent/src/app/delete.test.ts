@@ -8,6 +8,7 @@ import type { Instance } from '../domain/instance.js';
 import type { Snapshot } from '../domain/snapshot.js';
 import type { DiskStorage } from '../ports/disk-storage.js';
 import type { Vm } from '../ports/driver.js';
+import type { ImageStore } from '../ports/image-store.js';
 import type { GuestLink } from '../ports/guest-link.js';
 import { StateLab } from '../state/testing/state-lab.js';
 import type { Context } from './context.js';
@@ -32,10 +33,11 @@ describe('what is deleted', () => {
   let running: RunningInstance | undefined;
   let inUse: boolean;
   let destroyed: string[];
+  let released: string[];
   beforeEach(async () => {
     lab = await StateLab.open();
     instance = await lab.newInstance({ storage: 'zfs' });
-    [inUse, destroyed, running] = [false, [], undefined];
+    [inUse, destroyed, released, running] = [false, [], [], undefined];
     const storage = {
       name: 'zfs',
       destroy: ({ id }) => (inUse ? Promise.reject(IN_USE) : Promise.resolve(void destroyed.push(id))),
@@ -55,6 +57,7 @@ describe('what is deleted', () => {
       disks: new DiskStorages([storage]),
       mailboxIndexes: new MailboxIndexes(paths, logger),
       sealer: new SnapshotSealer(parts),
+      images: { release: (image) => void released.push(image) } as Partial<ImageStore> as ImageStore,
       request: { id: 'r', method: 'm', fingerprint: 'f', part: 0 },
     } as Partial<Context> as Context;
     snapshot = { ...instance, id: mintSnapshotId(), name: 'snap', sourceId: instance.id, sourceName: 'vm', stamps: {} };
@@ -86,6 +89,7 @@ describe('what is deleted', () => {
     expect(destroyed).toEqual([instance.id]);
     expect(lab.store.byId(instance.id)).toBeUndefined();
     expect(existsSync(lab.paths.instance(instance.id).root)).toBe(false);
+    expect(released).toEqual([instance.imageId]);
     expect(answered()).toBe(1);
   });
 
@@ -94,6 +98,7 @@ describe('what is deleted', () => {
     expect(new Set(destroyed)).toEqual(new Set([snapshot.id]));
     expect(lab.snapshots.list()).toEqual([]);
     expect(existsSync(lab.paths.snapshot(snapshot.id).root)).toBe(false);
+    expect(released).toEqual([snapshot.imageId]);
     expect(answered()).toBe(1);
   });
 
@@ -104,6 +109,7 @@ describe('what is deleted', () => {
     expect(lab.store.byId(instance.id)).toMatchObject({ state: 'FAILED', stateReason: 'somebody cloned it' });
     expect(existsSync(lab.paths.instance(instance.id).root)).toBe(true);
     expect(answered()).toBe(0);
+    expect(released).toEqual([]);
     inUse = false;
     await deleteInstance(context, 'vm', true, never);
     expect(lab.store.byId(instance.id)).toBeUndefined();

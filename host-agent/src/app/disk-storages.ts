@@ -1,8 +1,9 @@
 import { InvalidState } from '@offshoot/shared/errors.js';
+import type { ImageId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import { DISKS_IN_FOLDERS, DISK_FORMATS, type DiskFormat, type StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
-import type { DiskStorage } from '../ports/disk-storage.js';
+import type { DiskElsewhere, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 
 /** An instance or a snapshot, or what a fork takes over from one. */
@@ -62,6 +63,27 @@ export class DiskStorages {
   /** What the disk takes; nothing where that cannot be known, since its storage is not here. */
   async usage(owner: Owner, folder: CapturePaths): Promise<StorageUse> {
     return (await this.byName.get(owner.storage)?.usage(folder)) ?? { ownBytes: 0, sharedBytes: 0 };
+  }
+
+  /** Removes what storages keep of an image that no disk is of. @throws InvalidState DISK_IN_USE where one is */
+  async forgetImage(image: ImageId): Promise<void> {
+    for (const storage of this.here) await storage.forgetImage(image);
+  }
+
+  /** The same for all images but these. Returns what was removed. */
+  async sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]> {
+    return (await Promise.all(this.here.map((storage) => storage.sweepImages(kept)))).flat();
+  }
+
+  /** Disks that lie in no folder, whosever. */
+  async elsewhere(): Promise<readonly DiskElsewhere[]> {
+    return (await Promise.all(this.here.map((storage) => storage.elsewhere()))).flat();
+  }
+
+  /** Removes one of these, which belongs to nobody. */
+  async discard(name: string): Promise<void> {
+    for (const storage of this.here)
+      if ((await storage.elsewhere()).some((disk) => disk.name === name)) await storage.discard(name);
   }
 
   /** Removes disks that none of these folders has. Returns what was removed. */

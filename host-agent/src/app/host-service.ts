@@ -3,12 +3,15 @@ import { LIVE_STATES } from '../domain/instance-state.js';
 import { freeBytes } from '../os/disk-space.js';
 import type { HostOperations, HostView } from './commands.js';
 import type { Dependencies } from './dependencies.js';
-import type { CheckResult } from './doctor/check.js';
+import type { CheckResult, DoctorSubject } from './doctor/check.js';
 import { examine } from './doctor/doctor.js';
 
 /** What there is to say of the host. */
 export class HostService implements HostOperations {
-  constructor(private readonly dependencies: Dependencies) {}
+  constructor(
+    private readonly dependencies: Dependencies,
+    private readonly daemon: Pick<DoctorSubject, 'agentBundle' | 'listening'>,
+  ) {}
 
   async describe(signal: AbortSignal): Promise<HostView> {
     const { version, drivers, network, acks, paths, store } = this.dependencies;
@@ -28,6 +31,6 @@ export class HostService implements HostOperations {
   }
 
   examine({ fix }: { readonly fix: boolean }, signal: AbortSignal): AsyncGenerator<CheckResult, void, undefined> {
-    return examine({ ...this.dependencies, root: '/', now: Date.now, fix }, signal);
+    return examine({ ...this.dependencies, ...this.daemon, root: '/', now: Date.now, fix }, signal);
   }
 }

@@ -38,6 +38,7 @@ export async function recover(context: Context): Promise<void> {
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
   await sweepDisks(context);
+  await context.images.settle();
   for (const { id, operation, step, instance: instanceId, request, begunAt } of cut) {
     const instance = instanceId === undefined ? undefined : store.byId(instanceId);
     const state = instance?.state;

@@ -72,6 +72,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       ...['--', 'sh', '/opt/work.sh', '--json', '--name', 'inner'],
     ]);
     expect(run).toMatchObject({ code: 0, stdout: 'one runs at 10.0.0.2, booted in 4.32 s' });
+    expect((await offshoot(['image', 'ls'])).stdout).toMatch(/ 256 MiB .* 1 instance$/);
     expect(served.fake.asked.at(-1)).toMatchObject({
       call: 'create',
       command: {
@@ -125,6 +126,11 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
     expect(await offshoot(['rm', '--force', 'one', 'two'])).toMatchObject({ code: 0, stdout: 'one\ntwo' });
     expect((await offshoot(['host'])).stdout).toMatch(/Host: +testhost\n[^]*qemu +7\.2\.0 +tcg \(no \/dev\/kvm\)/);
     expect((await offshoot(['image', 'ls'])).stdout).toMatch(/^NAME .*\ndefault +abababababab /);
+    expect(await offshoot(['image', 'rm', 'default'])).toMatchObject({ code: 0, stdout: 'default' });
+    expect(await offshoot(['image', 'rm', 'default', 'absent', 'default'])).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('there is no image absent') as string,
+    });
     const build = await offshoot(['image', 'build-default']);
     expect(build).toMatchObject({ code: 0, stderr: '[1/2] download packages\n[2/2] make the disk' });
     expect(build.stdout).toMatch(/^image default is ready/);

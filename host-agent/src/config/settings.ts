@@ -24,6 +24,15 @@ export const SETTINGS = {
     placeholder: 'DIR',
     help: 'directory of images, which several daemons may share',
   },
+  'images.max_bytes': {
+    schema: z.coerce
+      .number('a whole number of bytes, or 0 for no limit')
+      .int('a whole number of bytes, or 0 for no limit')
+      .min(0, 'a whole number of bytes, or 0 for no limit'),
+    default: 0,
+    placeholder: 'BYTES',
+    help: 'what images may take together; 0: no limit',
+  },
   listen: {
     schema: z
       .string()

@@ -8,8 +8,9 @@ import { InvalidInput } from '@offshoot/shared/errors.js';
 import type { ImageOperations } from '../app/commands.js';
 import type { RequestIdentity } from '../ports/answers.js';
 import type { CallRunner } from './call-runner.js';
-import { toImageMessage } from './image-message.js';
-import { quoted } from './violations.js';
+import { parseReference } from './field-parsers.js';
+import { toImageMessage, toListedMessage } from './image-message.js';
+import { collecting, quoted } from './violations.js';
 
 const MAX_SOURCE_LENGTH = 4096;
 
@@ -53,6 +54,11 @@ export function imageService(images: ImageOperations, run: CallRunner): ImageSer
 
   return {
     importImage: run.stream('changes', importImage),
-    listImages: run.unary('reads', async () => ({ images: (await images.list()).map(toImageMessage) })),
+    listImages: run.unary('reads', async () => ({ images: (await images.list()).map(toListedMessage) })),
+    deleteImage: run.unary('changes', async (request, signal, identity) => {
+      const reference = collecting((violations) => parseReference('image', request.image, violations));
+      await images.delete(reference, signal, identity);
+      return {};
+    }),
   };
 }

@@ -5,10 +5,11 @@ import { Conflict, errnoOf } from '@offshoot/shared/errors.js';
 import { assertFreeBytes } from '../os/disk-space.js';
 import { syncDirectory } from '../os/durable-file.js';
 import { withBuildLock } from './build-lock.js';
+import { holdImage } from './image-lock.js';
 import { readImage, renameImage } from './image-record.js';
 import { SharedTask } from './shared-task.js';
 import type { Logger } from 'pino';
-import type { ImageId } from '../domain/ids.js';
+import { parseImageId, type ImageId } from '../domain/ids.js';
 import type { Image, ImportStep } from '../ports/image-store.js';
 
 /** How an image is made. */
@@ -49,8 +50,7 @@ export class ImageBuilds {
   /** Those that are whole, newest first. */
   async list(): Promise<readonly Image[]> {
     const images: Image[] = [];
-    for (const name of await this.folders()) {
-      if (!IMAGE_ID.test(name)) continue;
+    for (const name of await this.ids()) {
       try {
         images.push(await readImage(join(this.directory, name), name));
       } catch (error) {
@@ -58,6 +58,11 @@ export class ImageBuilds {
       }
     }
     return images.sort((one, other) => other.createdAt.localeCompare(one.createdAt));
+  }
+
+  /** Of all images, those among them that cannot be used: damaged, or of another version's layout. */
+  async ids(): Promise<readonly ImageId[]> {
+    return (await this.folders()).filter((name) => IMAGE_ID.test(name)).map(parseImageId);
   }
 
   /** Finds the image, waits for whoever builds it, or builds it. It then is the newest of its name. */
@@ -115,8 +120,11 @@ export class ImageBuilds {
       }
       const seconds = Math.round((performance.now() - started) / 100) / 10;
       this.logger.info({ image: id, seconds }, 'image built');
-    } else if (!(await this.isNewest(build))) await renameImage(join(this.directory, id), name);
-    return readImage(join(this.directory, id), id);
+      return readImage(join(this.directory, id), id);
+    }
+    using _hold = holdImage(join(this.directory, id));
+    if (!(await this.isNewest(build))) await renameImage(join(this.directory, id), name);
+    return await readImage(join(this.directory, id), id);
   }
 
   /** What is at the target, if anything, was found damaged: it is put aside and goes with the staging. */

@@ -7,8 +7,8 @@ import { execa } from 'execa';
 import pino from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AptPackageSource } from './apt-package-source.js';
-import { LAYOUT_VERSION } from './image-record.js';
 import { LocalImageStore } from './local-image-store.js';
+import { NO_KEEPING, placeImageOfTest } from './testing/image-of-test.js';
 import type { ImportStep } from '../ports/image-store.js';
 import type { PackageSource } from './package-source.js';
 
@@ -41,29 +41,12 @@ const storeWith = (options: { packages?: PackageSource; cacheDirectory?: string;
     cacheDirectory: join(folder, 'cache'),
     assetsDirectory: ASSETS,
     agentBundle: bundle,
+    ...NO_KEEPING,
     logger: pino({ level: 'silent' }),
     ...options,
   });
 
-/** A finished image of nearly no bytes. */
-async function placeImage(id: string, createdAt: string): Promise<string> {
-  const path = join(images, id);
-  await mkdir(path, { recursive: true });
-  for (const name of ['rootfs.ext4', 'vmlinuz', 'vmlinux', 'initrd']) await writeFile(join(path, name), name);
-  const bytes = { rootDisk: 11, vmlinuz: 7, vmlinux: 7, initrd: 6 };
-  const record = {
-    layout: LAYOUT_VERSION,
-    id,
-    name: 'default',
-    kernelRelease: '6',
-    kernelParameters: 'rw',
-    createdAt,
-    bytes,
-    inputs: {},
-  };
-  await writeFile(join(path, 'image.json'), JSON.stringify(record));
-  return path;
-}
+const placeImage = (id: string, createdAt: string): Promise<string> => placeImageOfTest(images, { id, createdAt });
 
 const OLD = 'abcdef00'.padEnd(64, '0');
 const NEW = 'abcdef11'.padEnd(64, '1');
@@ -290,6 +273,7 @@ describe.skipIf(!hasLists)(
           cacheDirectory,
           assetsDirectory: ASSETS,
           agentBundle: bundle,
+          ...NO_KEEPING,
           logger: pino({ level: 'silent' }),
           busybox: join(folder, 'absent'),
         });

@@ -1,84 +1,162 @@
-import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { InvalidInput, InvalidState, NotFound } from '@offshoot/shared/errors.js';
-import { parseImageId } from '../domain/ids.js';
+import { InvalidInput, NotFound } from '@offshoot/shared/errors.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
-import { AptPackageSource } from './apt-package-source.js';
-import { ContentDigests } from './content-digests.js';
-import { BUILD_STEPS, buildDefaultImage, provideBusybox } from './default-image-build.js';
-import { detectDistribution } from './distribution.js';
 import { ImageBuilds } from './image-builds.js';
-import { gatherInputs } from './image-inputs.js';
-import { findSource } from './import/find-source.js';
-import { SETPRIV } from './import/guest-runtime.js';
-import { IMPORT_STEPS, importImage } from './import/image-import.js';
-import { sharedLibraries } from './shared-libraries.js';
+import { DEFAULT_IMAGE, ImageImports, type ImportOptions } from './image-imports.js';
+import { ImageRemoval, filesOf, type RemovableImage } from './image-removal.js';
+import { ImageUses } from './image-uses.js';
 import { abortedBy } from './tool.js';
 import type { Logger } from 'pino';
-import type { Image, ImageStore, ImportOrder, ImportStep } from '../ports/image-store.js';
-import type { ImageBuild } from './image-builds.js';
-import type { ImageInputs, InputOptions } from './image-inputs.js';
-import type { PackageSource } from './package-source.js';
+import type { ImageId } from '../domain/ids.js';
+import type { Image, ImageStore, ImageUsage, ImageUsers, ImportOrder, ImportStep } from '../ports/image-store.js';
 
-export interface LocalImageStoreOptions {
+export interface LocalImageStoreOptions extends ImportOptions {
   /** Finished images, one folder each; made when missing. */
   readonly imagesDirectory: string;
-  /** Downloaded packages and remembered digests; may be emptied at any time. Made when missing. */
-  readonly cacheDirectory: string;
-  /** The repository's `images/` folder. */
-  readonly assetsDirectory: string;
-  /** Folder that becomes /opt/offshoot in the guest. */
-  readonly agentBundle: string;
+  /** This daemon's, by which those that share the images know it. */
+  readonly stateDirectory: string;
+  /** What images may take on the disk together; zero: as much as they like. */
+  readonly maxBytes: number;
+  /** What this daemon has of an image; at most `limit` of each. Synchronous. */
+  readonly ownUsersOf: (image: ImageId, limit?: number) => Omit<ImageUsers, 'daemons'>;
+  /** What storages keep of images, which goes with them. */
+  readonly disks: ImageDisks;
   readonly logger: Logger;
-  /** This machine's apt unless given. */
-  readonly packages?: PackageSource;
-  /** os-release(5) to go by, /etc/os-release unless given. */
-  readonly osRelease?: string;
-  /** Static busybox to prefer to the package's, /bin/busybox unless given. */
-  readonly busybox?: string;
 }
 
-const DEFAULT_IMAGE = 'default';
+/** As DiskStorages has it. */
+export interface ImageDisks {
+  forgetImage(image: ImageId): Promise<void>;
+  sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]>;
+}
+
 /** Shortest part of an id that is taken for one. */
 const MIN_PREFIX = 6;
 /** Of images, as of instances: one label of a host's name, but for dots and underscores. */
 const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
-/** Grows when the same source is made into another image. */
-const IMPORTER_VERSION = 1;
-/** An unpacked Debian kernel has 110 MB, Ubuntu's up to 200; the guest's files 100 MB, twice. */
-const WORKING_BYTES = 600 * 2 ** 20;
 
 /** Images in folders of one directory, made on this machine. */
 export class LocalImageStore implements ImageStore {
   private readonly builds: ImageBuilds;
-  private readonly packages: PackageSource;
+  private readonly imports: ImageImports;
+  private readonly uses: ImageUses;
+  private readonly removal: ImageRemoval;
+  /** Imports that are not over, whose images nobody has had time to use: when each began, and what it found. */
+  private readonly underWay = new Map<ImportOrder, { readonly since: string; found?: ImageId }>();
 
   constructor(private readonly options: LocalImageStoreOptions) {
-    this.packages = options.packages ?? new AptPackageSource(options.cacheDirectory);
     this.builds = new ImageBuilds(options.imagesDirectory, options.logger);
+    this.imports = new ImageImports(options, this.builds);
+    this.uses = new ImageUses(options.imagesDirectory, options.stateDirectory);
+    this.removal = new ImageRemoval({
+      directory: options.imagesDirectory,
+      maxBytes: options.maxBytes,
+      usersOf: (image) => this.usersOf(image),
+      lastUse: (image) => this.uses.lastUse(image),
+      forgetDisks: (image) => options.disks.forgetImage(image),
+      logger: options.logger,
+    });
   }
 
   async import(
-    { source, name }: ImportOrder,
+    order: ImportOrder,
     onStep: (step: ImportStep) => void,
     signal: AbortSignal = new AbortController().signal,
   ): Promise<Image> {
-    assertName(source, name);
+    assertName(order.source, order.name);
+    const own: { readonly since: string; found?: ImageId } = { since: new Date().toISOString() };
+    this.underWay.set(order, own);
     try {
       signal.throwIfAborted();
       for (const folder of [this.options.imagesDirectory, this.options.cacheDirectory])
         await mkdir(folder, { recursive: true, mode: 0o700 });
-      if (source === DEFAULT_IMAGE) return await this.importDefault(onStep, signal);
-      return await this.importFrom(source, name ?? '', onStep, signal);
+      const image = await this.find(order, onStep, signal);
+      own.found = image.id;
+      await this.makeRoom();
+      return image;
     } catch (error) {
       if (signal.aborted) throw abortedBy(signal);
       throw asCapacityIfFull(error);
+    } finally {
+      this.underWay.delete(order);
+    }
+  }
+
+  private find({ source, name }: ImportOrder, onStep: (step: ImportStep) => void, signal: AbortSignal): Promise<Image> {
+    if (source === DEFAULT_IMAGE) return this.imports.default(onStep, signal);
+    return this.imports.from(source, name ?? '', onStep, signal);
+  }
+
+  /** The image is there and good, whatever comes of this. */
+  private async makeRoom(): Promise<void> {
+    try {
+      const isFresh = ({ id, createdAt }: RemovableImage): boolean =>
+        [...this.underWay.values()].some(({ since, found }) => found === id || createdAt >= since);
+      const listed = await this.list();
+      const unusable = (await this.builds.ids()).filter((id) => !listed.some((image) => image.id === id)).map(nameless);
+      await this.removal.evict([...unusable, ...listed], isFresh);
+    } catch (error) {
+      this.options.logger.error({ err: error }, 'no room could be made for images');
     }
   }
 
   list(): Promise<readonly Image[]> {
     return this.builds.list();
+  }
+
+  usageOf(image: ImageId): ImageUsage {
+    const files = filesOf(join(this.options.imagesDirectory, image));
+    return {
+      users: this.usersOf(image),
+      lastUse: this.uses.lastUse(image),
+      allocatedBytes: [...files.values()].reduce((sum, bytes) => sum + bytes, 0),
+    };
+  }
+
+  use(image: ImageId): void {
+    this.uses.note(image);
+  }
+
+  release(image: ImageId): void {
+    try {
+      if (!this.isUsedHere(image)) this.uses.forget(image);
+    } catch (error) {
+      this.options.logger.warn({ err: error, image }, 'an image that is not used still looks so to other daemons');
+    }
+  }
+
+  async delete(reference: string): Promise<void> {
+    // One that cannot be used is in no list, and has nothing but its id.
+    const unusable = (await this.builds.ids()).find((id) => id === reference);
+    const listed = unusable === undefined ? undefined : (await this.list()).find(({ id }) => id === unusable);
+    const image = listed ?? (unusable === undefined ? await this.resolve(reference) : nameless(unusable));
+    await this.removal.remove(image);
+  }
+
+  emptyTrash(): Promise<void> {
+    return this.removal.emptyTrash();
+  }
+
+  async settle(): Promise<void> {
+    try {
+      await this.removal.emptyTrash();
+      const ids = await this.builds.ids();
+      this.uses.settle(ids, (image) => this.isUsedHere(image));
+      const removed = await this.options.disks.sweepImages(new Set(ids));
+      if (removed.length > 0) this.options.logger.warn({ removed }, 'removed what was kept of images that are gone');
+    } catch (error) {
+      this.options.logger.error({ err: error }, 'left-over images could not be removed');
+    }
+  }
+
+  private isUsedHere(image: ImageId): boolean {
+    const { instances, snapshots } = this.options.ownUsersOf(image, 1);
+    return instances.length + snapshots.length > 0;
+  }
+
+  private usersOf(image: ImageId): ImageUsers {
+    return { ...this.options.ownUsersOf(image), daemons: this.uses.others(image) };
   }
 
   async resolve(reference: string): Promise<Image> {
@@ -106,109 +184,10 @@ export class LocalImageStore implements ImageStore {
       metadata: { image: reference, known: images.map(({ id }) => id).join(',') },
     });
   }
-
-  private async importDefault(onStep: (step: ImportStep) => void, signal?: AbortSignal): Promise<Image> {
-    const inputs = await gatherInputs(await this.inputOptions(), signal);
-    const build: ImageBuild = {
-      id: inputs.id,
-      name: DEFAULT_IMAGE,
-      steps: BUILD_STEPS,
-      workingBytes: WORKING_BYTES,
-      build: async (staging, report, buildSignal) => {
-        const { agentBundle } = this.options;
-        const folder = await buildDefaultImage(
-          { inputs, packages: this.packages, agentBundle, assets: this.assets(DEFAULT_IMAGE), name: DEFAULT_IMAGE },
-          staging,
-          report,
-          buildSignal,
-        );
-        await this.assertUnchanged(inputs, buildSignal);
-        return folder;
-      },
-    };
-    return this.builds.run(build, onStep, signal);
-  }
-
-  private async importFrom(
-    source: string,
-    name: string,
-    onStep: (step: ImportStep) => void,
-    signal: AbortSignal,
-  ): Promise<Image> {
-    const found = await findSource(source, join(this.options.cacheDirectory, 'source-digests.json'), signal);
-    // Its kernel boots the other one too.
-    const base = await this.importDefault(onStep, signal);
-    const inputs = await gatherInputs(await this.inputOptions(), signal);
-    const description = {
-      source: found.identity,
-      base: base.id,
-      importer: String(IMPORTER_VERSION),
-      runtime: await this.runtimeDigest(signal),
-    };
-    const id = parseImageId(createHash('sha256').update(JSON.stringify(description)).digest('hex'));
-    const build: ImageBuild = {
-      id,
-      name,
-      steps: IMPORT_STEPS,
-      workingBytes: WORKING_BYTES,
-      build: async (staging, report, buildSignal) => {
-        const busybox = await provideBusybox(inputs, this.packages, join(staging, 'busybox'), buildSignal);
-        const runtime = {
-          busybox,
-          node: inputs.node,
-          libraries: inputs.libraries,
-          agentBundle: this.options.agentBundle,
-          init: join(this.assets(DEFAULT_IMAGE), 'root/usr/sbin/init'),
-          programs: join(this.assets('imported'), 'bin'),
-        };
-        const folder = await importImage(
-          { id, name, source: found, base, runtime, inputs: { ...description, from: source } },
-          staging,
-          report,
-          buildSignal,
-        );
-        await this.assertUnchanged(inputs, buildSignal);
-        return folder;
-      },
-    };
-    return this.builds.run(build, onStep, signal);
-  }
-
-  /** Of what an imported image gets and the default one has not. */
-  private async runtimeDigest(signal: AbortSignal): Promise<string> {
-    const digests = await ContentDigests.open(join(this.options.cacheDirectory, 'runtime-digests.json'));
-    const files = [SETPRIV, ...(await sharedLibraries(SETPRIV, signal))];
-    const parts = [await digests.folder(this.assets('imported'), signal)];
-    for (const file of files) parts.push(await digests.file(file, signal));
-    await digests.save();
-    return createHash('sha256').update(parts.join(' ')).digest('hex');
-  }
-
-  private async assertUnchanged({ id }: ImageInputs, signal: AbortSignal): Promise<void> {
-    if ((await gatherInputs(await this.inputOptions(), signal)).id === id) return;
-    throw new InvalidState('agent, Node or packages were replaced while the image was built from them: try again', {
-      reason: 'IMAGE_INPUTS_CHANGED',
-      metadata: { image: id },
-    });
-  }
-
-  private assets(name: string): string {
-    return join(this.options.assetsDirectory, name);
-  }
-
-  private async inputOptions(): Promise<InputOptions> {
-    const { cacheDirectory, agentBundle, osRelease, busybox } = this.options;
-    return {
-      packages: this.packages,
-      distribution: await detectDistribution(osRelease),
-      agentBundle,
-      assets: this.assets(DEFAULT_IMAGE),
-      digestMemory: join(cacheDirectory, 'digests.json'),
-      node: process.execPath,
-      busybox: busybox ?? '/bin/busybox',
-    };
-  }
 }
+
+/** Goes before all others. */
+const nameless = (id: ImageId): RemovableImage => ({ id, name: 'that cannot be used', createdAt: '' });
 
 function assertName(source: string, name: string | undefined): void {
   if (source === DEFAULT_IMAGE) {

@@ -1,4 +1,4 @@
-import { readFile, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { Aborted, OffshootError, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
 import type { Network } from '../ports/network.js';
@@ -6,6 +6,7 @@ import { deviceNames } from './device-names.js';
 import type { OpenPort } from './guest-filter.js';
 import { openHostBridge } from './host-bridge.js';
 import { IdentityPool } from './identity-pool.js';
+import { networkDevices } from './network-devices.js';
 import { parseSubnet, type Subnet } from './subnet.js';
 import { removeKeptTap } from './tap-attachment.js';
 import { TapNetwork } from './tap-network.js';
@@ -51,15 +52,9 @@ async function openTapNetwork(options: NetworkOptions, subnet: Subnet, signal?: 
   const pool = new IdentityPool(subnet, names.tap);
   const host = await openHostBridge(names, pool, openPorts, logger, signal);
   // Of a daemon that was killed while a VMM was opening its own.
-  for (const name of await devices()) if (name.startsWith(names.tapPrefix)) removeKeptTap(name);
+  for (const name of networkDevices()) if (name.startsWith(names.tapPrefix)) removeKeptTap(name);
   logger.info({ bridge: names.bridge, subnet: subnet.cidr, capacity: pool.capacity }, 'network set up');
   return new TapNetwork(names, pool, openPorts, host);
-}
-
-/** Names of all network devices. Not by sysfs, which shows those of whoever mounted it. */
-async function devices(): Promise<string[]> {
-  const lines = (await readFile('/proc/net/dev', 'latin1')).split('\n');
-  return lines.flatMap((line) => /^\s*([^:\s]+):/.exec(line)?.[1] ?? []);
 }
 
 /** Why it cannot be; a cancellation and a defect are no reason and are thrown on. */

@@ -43,6 +43,12 @@ describe.skipIf(missing !== undefined)(
       expect(heard).toEqual(['still here from 10.213.0.12']);
     });
 
+    it('knows TAPs that no instance has, and removes them unless a process does', async () => {
+      const { tap, ...found } = await lab.run('strays');
+      expect(tap).toMatch(/^oft-[0-9a-f]{6}-7$/);
+      expect(found).toEqual({ unused: [tap], used: [], whileOpen: [tap], removed: [] });
+    });
+
     it('gives the bridge the new gateway, and only that, when the subnet was changed', async () => {
       const { addresses, gateway } = await lab.run('newSubnet');
       expect(gateway).toBe('10.99.0.1');

@@ -10,7 +10,8 @@ import { replaceOpenPorts, type OpenPort } from './guest-filter.js';
 import { removeHostBridge, type HostBridge } from './host-bridge.js';
 import type { IdentityPool } from './identity-pool.js';
 import { loadRuleset } from './nft.js';
-import { NamedTapAttachment, TapAttachment } from './tap-attachment.js';
+import { networkDevices } from './network-devices.js';
+import { NamedTapAttachment, TapAttachment, removeKeptTap } from './tap-attachment.js';
 
 const IDENTITY_KEYS = ['mac', 'ipv4', 'prefixLength', 'gateway', 'tap'] as const;
 
@@ -74,6 +75,15 @@ export class TapNetwork implements Network {
 
   async openAckPort(port: number): Promise<void> {
     await loadRuleset(replaceOpenPorts(this.names, [...this.openPorts, { protocol: 'udp', port }]));
+  }
+
+  strayTaps(usedSlots: ReadonlySet<number>): readonly string[] {
+    const used = new Set([...usedSlots].map((slot) => this.names.tap(slot)));
+    return networkDevices().filter((name) => name.startsWith(this.names.tapPrefix) && !used.has(name));
+  }
+
+  removeStrayTap(name: string): void {
+    removeKeptTap(name);
   }
 
   async close({ inUse }: { inUse: boolean }): Promise<void> {

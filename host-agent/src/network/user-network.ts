@@ -30,6 +30,14 @@ export class UserNetwork implements Network {
     return this.pool.identityOf(slot);
   }
 
+  strayTaps(): readonly string[] {
+    return [];
+  }
+
+  removeStrayTap(): void {
+    // There are none.
+  }
+
   attach(): NicAttachment {
     const nothingToClose = (): void => undefined;
     return {

@@ -93,6 +93,7 @@ export function seekExtent(
   throw new SystemError('lseek', errno);
 }
 
+export const LOCK_SH = 1;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 export const LOCK_UN = 8;

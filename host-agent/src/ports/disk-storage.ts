@@ -1,3 +1,4 @@
+import type { ImageId } from '../domain/ids.js';
 import type { StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
 import type { Image } from './image-store.js';
@@ -15,6 +16,13 @@ export interface DiskClone {
   /** Files shared with the source, none of which anybody writes to. */
   readonly layers: number;
   readonly ms: number;
+}
+
+/** A disk that lies in no folder. */
+export interface DiskElsewhere {
+  readonly name: string;
+  /** Id of the instance, snapshot or capture whose it is. */
+  readonly owner: string;
 }
 
 /**
@@ -71,6 +79,16 @@ export interface DiskStorage {
    * @param openFile the file to which the disk's VMM writes, as it says itself; without it no VMM may have the disk open
    */
   settle(folder: CapturePaths, openFile?: string): Promise<void>;
+  /**
+   * Removes what is kept of an image for disks to come; missing is success.
+   * @throws InvalidState DISK_IN_USE where a disk stands on it
+   */
+  forgetImage(image: ImageId): Promise<void>;
+  /** The same for all images but these, where nothing stands on it. Returns what was removed. */
+  sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]>;
+  elsewhere(): Promise<readonly DiskElsewhere[]>;
+  /** Removes one of these, which belongs to nobody; missing is success. @throws as {@link destroy} */
+  discard(name: string): Promise<void>;
   /** Removes disks that none of these folders has, which a killed daemon left. Returns what was removed. */
   sweep(folders: readonly CapturePaths[]): Promise<readonly string[]>;
 }

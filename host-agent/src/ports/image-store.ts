@@ -57,9 +57,28 @@ export interface ImportOrder {
   readonly name?: string;
 }
 
+/** Who has disks on an image: nobody, where all are empty. */
+export interface ImageUsers {
+  /** Names, of this daemon's. */
+  readonly instances: readonly string[];
+  readonly snapshots: readonly string[];
+  /** State directories of other daemons that share the images. */
+  readonly daemons: readonly string[];
+}
+
+/** What an image costs, and whether it is needed. */
+export interface ImageUsage {
+  readonly users: ImageUsers;
+  /** When an instance was last created from it, by whichever daemon; ISO 8601. Undefined: never. */
+  readonly lastUse: string | undefined;
+  /** What its files take, kernels included. Those of other images may be the same files. */
+  readonly allocatedBytes: number;
+}
+
 export interface ImageStore {
   /**
-   * Builds the image, or finds it built. Concurrent imports of one image are one build.
+   * Builds the image, or finds it built, and then makes room where images take more than they may. Concurrent imports of one
+   * image are one build.
    * @throws InvalidInput for a source that is unknown or no image
    */
   import(order: ImportOrder, onStep: (step: ImportStep) => void, signal?: AbortSignal): Promise<Image>;
@@ -67,4 +86,22 @@ export interface ImageStore {
   list(): Promise<readonly Image[]>;
   /** By id, name, or unambiguous id prefix. @throws NotFound naming what is there */
   resolve(reference: string): Promise<Image>;
+  usageOf(image: ImageId): ImageUsage;
+  /**
+   * Notes that an instance is created from the image, for which there is a row. Synchronous: called right after that was
+   * written, so that whoever deletes the image sees the one or the other.
+   * @throws NotFound IMAGE_NOT_FOUND when it was deleted meanwhile, Conflict IMAGE_BUSY while it is being deleted
+   */
+  use(image: ImageId): void;
+  /** To be called when an instance or snapshot of the image is no more; somebody else may use it still. Never throws. */
+  release(image: ImageId): void;
+  /**
+   * Takes an image away that nobody uses, with its name, for good; {@link emptyTrash} then frees its room.
+   * @param reference as for {@link resolve}
+   * @throws NotFound, InvalidState IMAGE_IN_USE naming who uses it, Conflict IMAGE_BUSY while something is made of it
+   */
+  delete(reference: string): Promise<void>;
+  emptyTrash(): Promise<void>;
+  /** At the daemon's start, when rows are settled: finishes deletions that were cut short. */
+  settle(): Promise<void>;
 }

@@ -1,10 +1,12 @@
-import type { InstanceId } from '../domain/ids.js';
+import type { ImageId, InstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import type { InstanceState } from '../domain/instance-state.js';
 
 export interface InstanceFilter {
   readonly states?: readonly InstanceState[];
   readonly labels?: Readonly<Record<string, string>>;
+  /** Only those whose disks are made of this one. */
+  readonly image?: ImageId;
   /** Only ids after this one. */
   readonly after?: InstanceId;
   readonly limit?: number;

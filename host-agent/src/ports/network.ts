@@ -39,6 +39,10 @@ export interface Network {
   attach(identity: NetworkIdentity, kind: TapKind): NicAttachment;
   /** Lets guests reach the ack socket: UDP on this port of the gateway. Takes the place of the port opened before. */
   openAckPort(port: number): Promise<void>;
+  /** TAPs of this daemon's that are no used slot's: of VMMs that are gone, or belong to nobody. Synchronous. */
+  strayTaps(usedSlots: ReadonlySet<number>): readonly string[];
+  /** Removes one, unless a process has it open. Synchronous. */
+  removeStrayTap(name: string): void;
   /** Undoes the set-up unless instances still use it. */
   close(options: { inUse: boolean }): Promise<void>;
 }

@@ -1,10 +1,12 @@
-import type { InstanceId, SnapshotId } from '../domain/ids.js';
+import type { ImageId, InstanceId, SnapshotId } from '../domain/ids.js';
 import type { Snapshot } from '../domain/snapshot.js';
 
 export interface SnapshotFilter {
   /** Only those taken of this instance. */
   readonly source?: InstanceId;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Only those whose disks are made of this one. */
+  readonly image?: ImageId;
   /** Only ids after this one. */
   readonly after?: SnapshotId;
   readonly limit?: number;

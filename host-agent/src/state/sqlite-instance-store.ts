@@ -50,9 +50,12 @@ export class SqliteInstanceStore implements InstanceStore {
     return this.records.resolve(reference);
   }
 
-  list({ states = [], labels, ...page }: InstanceFilter = {}): Instance[] {
+  list({ states = [], labels, image, ...page }: InstanceFilter = {}): Instance[] {
     return this.records.list(
-      (instance) => (states.length === 0 || states.includes(instance.state)) && bears(instance, labels),
+      (instance) =>
+        (states.length === 0 || states.includes(instance.state)) &&
+        (image === undefined || instance.imageId === image) &&
+        bears(instance, labels),
       page,
     );
   }

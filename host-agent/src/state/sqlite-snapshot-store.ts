@@ -37,9 +37,12 @@ export class SqliteSnapshotStore implements SnapshotStore {
     return this.records.resolve(reference);
   }
 
-  list({ source, labels, ...page }: SnapshotFilter = {}): Snapshot[] {
+  list({ source, image, labels, ...page }: SnapshotFilter = {}): Snapshot[] {
     return this.records.list(
-      (snapshot) => (source === undefined || snapshot.sourceId === source) && bears(snapshot, labels),
+      (snapshot) =>
+        (source === undefined || snapshot.sourceId === source) &&
+        (image === undefined || snapshot.imageId === image) &&
+        bears(snapshot, labels),
       page,
     );
   }

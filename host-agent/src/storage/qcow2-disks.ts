@@ -6,7 +6,7 @@ import { flushFile } from '../os/flush-file.js';
 import { sparseCopy } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
 import { worthLayer } from './layer-policy.js';
@@ -76,6 +76,23 @@ export class Qcow2Disks implements DiskStorage {
 
   settle(folder: CapturePaths, openFile?: string): Promise<void> {
     return settleDisk(folder, openFile);
+  }
+
+  /** Disks are made of the image's own file. */
+  forgetImage(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  sweepImages(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
+  elsewhere(): Promise<readonly DiskElsewhere[]> {
+    return Promise.resolve([]);
+  }
+
+  discard(): Promise<void> {
+    return Promise.resolve();
   }
 
   /** The disk goes with its folder. */

@@ -3,7 +3,7 @@ import { flushFile } from '../os/flush-file.js';
 import { copyExtents, sparseCopy, type CopyCost } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { WithoutLayers } from './without-layers.js';
 
@@ -55,6 +55,23 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
   }
 
   settle(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Disks are made of the image's own file. */
+  forgetImage(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  sweepImages(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
+  elsewhere(): Promise<readonly DiskElsewhere[]> {
+    return Promise.resolve([]);
+  }
+
+  discard(): Promise<void> {
     return Promise.resolve();
   }
 

@@ -18,8 +18,26 @@ export interface CheckResult extends Finding {
 /** What checks look at: the daemon's own parts, and the machine. */
 export interface DoctorSubject extends Pick<
   Dependencies,
-  'paths' | 'drivers' | 'defaultDriver' | 'network' | 'images' | 'store' | 'files' | 'orphans' | 'zfs' | 'helper'
+  | 'paths'
+  | 'drivers'
+  | 'defaultDriver'
+  | 'network'
+  | 'acks'
+  | 'images'
+  | 'disks'
+  | 'store'
+  | 'files'
+  | 'snapshots'
+  | 'snapshotFiles'
+  | 'journal'
+  | 'orphans'
+  | 'zfs'
+  | 'helper'
 > {
+  /** Folder that becomes /opt/offshoot in guests. */
+  readonly agentBundle: string;
+  /** Where the API is served: `unix://PATH` or `tcp://HOST:PORT`. */
+  readonly listening: () => string;
   /** Where the machine's /proc, /sys, /dev and /etc are: `/`, or a tree that tests make. */
   readonly root: string;
   /** Wall clock, in milliseconds since 1970. */

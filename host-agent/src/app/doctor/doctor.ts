@@ -1,10 +1,11 @@
 import { messageOf } from '@offshoot/shared/errors.js';
 import { fail, type Check, type CheckResult, type DoctorSubject } from './check.js';
 import { DRIVER_CHECKS } from './driver-checks.js';
-import { IMAGE_CHECK } from './image-check.js';
+import { IMAGE_CHECKS } from './image-checks.js';
 import { LEFTOVER_CHECK } from './leftover-check.js';
 import { MACHINE_CHECKS } from './machine-checks.js';
-import { NETWORK_CHECK } from './network-check.js';
+import { NETWORK_CHECKS } from './network-checks.js';
+import { PORT_CHECKS } from './port-checks.js';
 import { PRIVILEGE_CHECKS } from './privilege-checks.js';
 import { PROGRAM_CHECKS } from './program-checks.js';
 import { STORAGE_CHECKS } from './storage-checks.js';
@@ -16,8 +17,9 @@ export const CHECKS: readonly Check[] = [
   ...STORAGE_CHECKS,
   ...PRIVILEGE_CHECKS,
   ...DRIVER_CHECKS,
-  NETWORK_CHECK,
-  IMAGE_CHECK,
+  ...NETWORK_CHECKS,
+  ...PORT_CHECKS,
+  ...IMAGE_CHECKS,
   LEFTOVER_CHECK,
 ];
 

@@ -1,14 +1,13 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
+import { CAP_SYS_PTRACE, hasCapability } from './capabilities.js';
 import { fail, pass, warn, type Check } from './check.js';
 
 /** Oldest kernel with all we use: copy_file_range between file systems of one kind (5.3), pidfd_getfd (5.6). */
 const OLDEST_KERNEL = [5, 6] as const;
 /** When this was written: a clock that is before it is wrong, and certificates and file times with it. */
 const EARLIEST_NOW = Date.UTC(2026, 0);
-/** Bit of CAP_SYS_PTRACE in a capability set (linux/capability.h). */
-const CAP_SYS_PTRACE = 19n;
 
 /** What the machine itself has to be. */
 export const MACHINE_CHECKS: readonly Check[] = [
@@ -63,9 +62,7 @@ export const MACHINE_CHECKS: readonly Check[] = [
     name: 'ptrace',
     run: ({ root }) => {
       const scope = Number(readOr(root, 'proc/sys/kernel/yama/ptrace_scope', '0'));
-      const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(read(root, 'proc/self/status'))?.[1] ?? '0';
-      const capable = ((BigInt(`0x${effective}`) >> CAP_SYS_PTRACE) & 1n) === 1n;
-      if (capable) return pass('CAP_SYS_PTRACE');
+      if (hasCapability(root, CAP_SYS_PTRACE)) return pass('CAP_SYS_PTRACE');
       if (scope === 0) return pass('the memory of processes of one user is open to that user');
       // A VMM that was taken over is no descendant of the daemon any more.
       return fail(

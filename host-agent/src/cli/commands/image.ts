@@ -1,10 +1,13 @@
 import { isAbsolute, resolve } from 'node:path';
 import {
+  DeleteImageRequest,
+  DeleteImageResponse,
   ImportImageRequest,
   ImportImageResponse,
   ListImagesRequest,
   ListImagesResponse,
   type Image,
+  type ImageUsage,
 } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { READ_DEADLINE_MS, type CommandContext } from '../command-context.js';
 import { formatAge, formatBytes } from '../format-values.js';
@@ -14,7 +17,7 @@ import { table } from '../tables.js';
 import type { Define } from './define.js';
 
 export const defineImage: Define = (program, run) => {
-  const image = program.command('image').description('build and list images');
+  const image = program.command('image').description('build, list and delete images');
   image
     .command('build-default')
     .description('build the default image, or find it built')
@@ -43,6 +46,25 @@ export const defineImage: Define = (program, run) => {
           context,
           await withProgress(context, `Importing ${name}`, (report) => importImage(context, order, report)),
         );
+      }),
+    );
+  image
+    .command('rm')
+    .description('delete images that no instance or snapshot is made of')
+    .argument('<image...>', 'ids, names, or beginnings of ids')
+    .action((references: string[]) =>
+      run(async (context) => {
+        const { images } = context.client;
+        const deleted: string[] = [];
+        // As `rm`: one after the other, and up to the first failure.
+        for (const reference of references) {
+          await context.client.unary<DeleteImageRequest, DeleteImageResponse>(images.deleteImage.bind(images), {
+            image: reference,
+            requestId: '',
+          });
+          deleted.push(reference);
+        }
+        await context.print({ json: () => Promise.resolve({ deleted }), text: () => deleted.join('\n') });
       }),
     );
   image
@@ -97,13 +119,25 @@ const show = (context: CommandContext, image: Image): Promise<void> =>
 
 const describe = (images: readonly Image[]): string =>
   table(
-    ['NAME', 'ID', 'KERNEL', 'SIZE', 'ON DISK', 'AGE'],
+    ['NAME', 'ID', 'KERNEL', 'SIZE', 'ON DISK', 'AGE', 'LAST USE', 'USED BY'],
     images.map((image) => [
       image.name,
       image.id.slice(0, 12),
       image.kernelRelease,
       formatBytes(image.diskBytes),
-      formatBytes(image.diskAllocatedBytes),
+      formatBytes(image.usage?.allocatedBytes ?? image.diskAllocatedBytes),
       formatAge(image.createTime),
+      image.usage?.lastUseTime === undefined ? 'never' : formatAge(image.usage.lastUseTime),
+      usersOf(image.usage),
     ]),
   );
+
+/** How many of each kind; names are in the JSON. */
+const usersOf = (usage: ImageUsage | undefined): string =>
+  ([usage?.instances, usage?.snapshots, usage?.stateDirectories] as const)
+    .map((users = [], kind) => [users.length, USER_KINDS[kind] ?? ''] as const)
+    .filter(([count]) => count > 0)
+    .map(([count, noun]) => `${String(count)} ${noun}${count === 1 ? '' : 's'}`)
+    .join(', ');
+
+const USER_KINDS = ['instance', 'snapshot', 'other daemon'] as const;

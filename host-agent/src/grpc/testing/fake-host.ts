@@ -247,7 +247,21 @@ export class FakeHost implements InstanceOperations {
       onStep({ step: 'make the disk', index: 2, total: 2 });
       return Promise.resolve(IMAGE);
     },
-    list: () => Promise.resolve([IMAGE]),
+    list: () =>
+      Promise.resolve([
+        {
+          ...IMAGE,
+          usage: {
+            users: { instances: [...this.#instances.keys()], snapshots: [], daemons: [] },
+            lastUse: '2025-01-02T03:04:05.678Z',
+            allocatedBytes: 2 ** 28,
+          },
+        },
+      ]),
+    delete: (reference) => {
+      if (reference === IMAGE.name) return Promise.resolve();
+      return Promise.reject(new NotFound(`there is no image ${reference}`, { reason: 'IMAGE_NOT_FOUND' }));
+    },
   };
 
   #add(

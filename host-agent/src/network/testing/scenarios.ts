@@ -263,6 +263,25 @@ export const SCENARIOS = {
     });
   },
 
+  /** TAPs that are no used slot's are found and removed, but for those a process has open. */
+  async strays(directory: string) {
+    return await withNetwork(directory, (network) => {
+      const { tap = '' } = network.identityOf(7);
+      const kept = openTap(tap);
+      keepTap(kept);
+      closeSync(kept);
+      const found = { unused: network.strayTaps(new Set([8])), used: network.strayTaps(new Set([7])) };
+      const held = openTap(tap);
+      keepTap(held);
+      network.removeStrayTap(tap);
+      const whileOpen = network.strayTaps(new Set());
+      closeSync(held);
+      network.removeStrayTap(tap);
+      network.removeStrayTap(tap); // missing is success
+      return Promise.resolve({ tap, ...found, whileOpen, removed: network.strayTaps(new Set()) });
+    });
+  },
+
   /** What such a daemon leaves, its successor removes. */
   async leftByName(directory: string) {
     const left = await withNetwork(directory, (network) => {

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
-import { Capacity } from '@offshoot/shared/errors.js';
+import { Capacity, InvalidState } from '@offshoot/shared/errors.js';
 import { Mutex } from 'async-mutex';
+import type { ImageId } from '../../domain/ids.js';
 import type { DiskImage } from '../../ports/disk-storage.js';
 import { COMPLETE } from './dataset-tree.js';
 import type { ZfsDatasets } from './zfs-datasets.js';
@@ -33,6 +34,40 @@ export class ZfsBases {
       if (!(await this.datasets.exists(content, signal))) await this.make(image.rootDisk, base, content, signal);
       return content;
     });
+  }
+
+  /** Missing is success. @throws InvalidState DISK_IN_USE where a disk was cloned of it, whoever's */
+  forget(image: ImageId): Promise<void> {
+    return this.making.runExclusive(() => this.remove(this.datasets.tree.base(image)));
+  }
+
+  /** Removes the bases of all images but these, where no disk was cloned of them. Returns what was removed. */
+  async sweep(kept: ReadonlySet<ImageId>): Promise<readonly string[]> {
+    const { tree } = this.datasets;
+    const wanted = new Set([...kept].map((image) => tree.base(image)));
+    const removed: string[] = [];
+    for (const base of await this.datasets.volumesIn(tree.groups.bases)) {
+      if (wanted.has(base) || (await this.dependantsOf(base)).length > 0) continue;
+      await this.making.runExclusive(() => this.remove(base));
+      removed.push(base);
+    }
+    return removed;
+  }
+
+  private async remove(base: string): Promise<void> {
+    const clones = await this.dependantsOf(base);
+    if (clones.length === 0) {
+      await this.datasets.destroy(base);
+      return;
+    }
+    throw new InvalidState(`${base} cannot be removed: ${clones.join(', ')} was cloned of it`, {
+      reason: 'DISK_IN_USE',
+      metadata: { dataset: base, dependants: clones.join(',') },
+    });
+  }
+
+  private async dependantsOf(base: string): Promise<string[]> {
+    return (await this.datasets.snapshotsOf(base)).flatMap(({ clones }) => clones);
   }
 
   private async make(file: string, base: string, content: string, signal?: AbortSignal): Promise<void> {

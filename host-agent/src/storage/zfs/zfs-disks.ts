@@ -2,8 +2,9 @@ import { readlink, rename, rm, symlink } from 'node:fs/promises';
 import { Mutex } from 'async-mutex';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
 import { flushFile } from '../../os/flush-file.js';
+import type { ImageId } from '../../domain/ids.js';
 import type { CapturePaths } from '../../paths.js';
-import type { DiskClone, DiskImage, DiskStorage } from '../../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../../ports/disk-storage.js';
 import type { StorageUse } from '../../ports/instance-files.js';
 import { WithoutLayers } from '../without-layers.js';
 import { COMPLETE, leafOf } from './dataset-tree.js';
@@ -134,6 +135,24 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
           removed.push(volume);
         });
     return removed;
+  }
+
+  async elsewhere(): Promise<readonly DiskElsewhere[]> {
+    const { instances, moments } = this.datasets.tree.groups;
+    const names = [...(await this.datasets.volumesIn(instances)), ...(await this.datasets.volumesIn(moments))];
+    return names.map((name) => ({ name, owner: leafOf(name).replace(/-next$/, '') }));
+  }
+
+  async discard(name: string): Promise<void> {
+    await this.changing.runExclusive(() => removeVolume(this.datasets, name));
+  }
+
+  forgetImage(image: ImageId): Promise<void> {
+    return this.bases.forget(image);
+  }
+
+  sweepImages(kept: ReadonlySet<ImageId>): Promise<readonly string[]> {
+    return this.bases.sweep(kept);
   }
 
   /** Takes a snapshot of a volume. A daemon that was killed may have left one of that name, or one may have come with others. */

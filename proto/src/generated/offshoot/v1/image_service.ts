@@ -43,7 +43,27 @@ export interface Image {
     | Date
     | undefined;
   /** What the image says of the program to run in it, where it does. */
-  config: ImageConfig | undefined;
+  config:
+    | ImageConfig
+    | undefined;
+  /** What it costs and who needs it; in ListImages only. */
+  usage: ImageUsage | undefined;
+}
+
+/** ImageUsage is what an image costs and who needs it. */
+export interface ImageUsage {
+  /** Bytes its files take on the host, kernel included. Images share a kernel by hard links: it is in each one's bytes. */
+  allocatedBytes: bigint;
+  /** When an instance was last created from it, by whichever daemon; absent: never. */
+  lastUseTime:
+    | Date
+    | undefined;
+  /** Names of the instances it cannot be deleted for. */
+  instances: string[];
+  /** Names of the snapshots it cannot be deleted for. */
+  snapshots: string[];
+  /** State directories of other daemons on the host that share the images and have instances or snapshots of it. */
+  stateDirectories: string[];
 }
 
 /** ImageConfig is what an instance without a workload of its own runs. */
@@ -105,6 +125,18 @@ export interface ImportProgress {
   total: number;
 }
 
+/** DeleteImageRequest names the image to delete. */
+export interface DeleteImageRequest {
+  /** Id, name, or unambiguous id prefix. Of several images of one name it is the newest, and the next one then has the name. */
+  image: string;
+  /** Id of this request, as in CreateInstanceRequest. */
+  requestId: string;
+}
+
+/** DeleteImageResponse has no fields. */
+export interface DeleteImageResponse {
+}
+
 /** ListImagesRequest has no fields. */
 export interface ListImagesRequest {
 }
@@ -124,6 +156,7 @@ function createBaseImage(): Image {
     diskAllocatedBytes: 0n,
     createTime: undefined,
     config: undefined,
+    usage: undefined,
   };
 }
 
@@ -155,6 +188,9 @@ export const Image: MessageFns<Image> = {
     }
     if (message.config !== undefined) {
       ImageConfig.encode(message.config, writer.uint32(58).fork()).join();
+    }
+    if (message.usage !== undefined) {
+      ImageUsage.encode(message.usage, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -228,6 +264,14 @@ export const Image: MessageFns<Image> = {
             message.config = ImageConfig.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.usage = ImageUsage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -256,6 +300,117 @@ export const Image: MessageFns<Image> = {
     message.config = (object.config !== undefined && object.config !== null)
       ? ImageConfig.fromPartial(object.config)
       : undefined;
+    message.usage = (object.usage !== undefined && object.usage !== null)
+      ? ImageUsage.fromPartial(object.usage)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseImageUsage(): ImageUsage {
+  return { allocatedBytes: 0n, lastUseTime: undefined, instances: [], snapshots: [], stateDirectories: [] };
+}
+
+export const ImageUsage: MessageFns<ImageUsage> = {
+  encode(message: ImageUsage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.allocatedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.allocatedBytes) !== message.allocatedBytes) {
+        throw new globalThis.Error("value provided for field message.allocatedBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.allocatedBytes);
+    }
+    if (message.lastUseTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastUseTime), writer.uint32(18).fork()).join();
+    }
+    for (const v of message.instances) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.snapshots) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.stateDirectories) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageUsage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageUsage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.allocatedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.lastUseTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.instances.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.snapshots.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.stateDirectories.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImageUsage>): ImageUsage {
+    return ImageUsage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImageUsage>): ImageUsage {
+    const message = createBaseImageUsage();
+    message.allocatedBytes = (object.allocatedBytes !== undefined && object.allocatedBytes !== null)
+      ? BigInt(object.allocatedBytes)
+      : 0n;
+    message.lastUseTime = object.lastUseTime ?? undefined;
+    message.instances = object.instances?.map((e) => e) || [];
+    message.snapshots = object.snapshots?.map((e) => e) || [];
+    message.stateDirectories = object.stateDirectories?.map((e) => e) || [];
     return message;
   },
 };
@@ -718,6 +873,116 @@ export const ImportProgress: MessageFns<ImportProgress> = {
   },
 };
 
+function createBaseDeleteImageRequest(): DeleteImageRequest {
+  return { image: "", requestId: "" };
+}
+
+export const DeleteImageRequest: MessageFns<DeleteImageRequest> = {
+  encode(message: DeleteImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.image !== "") {
+      writer.uint32(10).string(message.image);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteImageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteImageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.image = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeleteImageRequest>): DeleteImageRequest {
+    return DeleteImageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteImageRequest>): DeleteImageRequest {
+    const message = createBaseDeleteImageRequest();
+    message.image = object.image ?? "";
+    message.requestId = object.requestId ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteImageResponse(): DeleteImageResponse {
+  return {};
+}
+
+export const DeleteImageResponse: MessageFns<DeleteImageResponse> = {
+  encode(_: DeleteImageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteImageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteImageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeleteImageResponse>): DeleteImageResponse {
+    return DeleteImageResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DeleteImageResponse>): DeleteImageResponse {
+    const message = createBaseDeleteImageResponse();
+    return message;
+  },
+};
+
 function createBaseListImagesRequest(): ListImagesRequest {
   return {};
 }
@@ -839,6 +1104,16 @@ export const ImageServiceService = {
     responseSerialize: (value: ListImagesResponse): Buffer => Buffer.from(ListImagesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListImagesResponse => ListImagesResponse.decode(value),
   },
+  /** DeleteImage removes an image with its name. One that instances or snapshots are made of, in whatever state, is refused. */
+  deleteImage: {
+    path: "/offshoot.v1.ImageService/DeleteImage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteImageRequest): Buffer => Buffer.from(DeleteImageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteImageRequest => DeleteImageRequest.decode(value),
+    responseSerialize: (value: DeleteImageResponse): Buffer => Buffer.from(DeleteImageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteImageResponse => DeleteImageResponse.decode(value),
+  },
 } as const;
 
 export interface ImageServiceServer extends UntypedServiceImplementation {
@@ -846,6 +1121,8 @@ export interface ImageServiceServer extends UntypedServiceImplementation {
   importImage: handleServerStreamingCall<ImportImageRequest, ImportImageResponse>;
   /** ListImages lists every complete image. */
   listImages: handleUnaryCall<ListImagesRequest, ListImagesResponse>;
+  /** DeleteImage removes an image with its name. One that instances or snapshots are made of, in whatever state, is refused. */
+  deleteImage: handleUnaryCall<DeleteImageRequest, DeleteImageResponse>;
 }
 
 export interface ImageServiceClient extends Client {
@@ -871,6 +1148,22 @@ export interface ImageServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListImagesResponse) => void,
+  ): ClientUnaryCall;
+  /** DeleteImage removes an image with its name. One that instances or snapshots are made of, in whatever state, is refused. */
+  deleteImage(
+    request: DeleteImageRequest,
+    callback: (error: ServiceError | null, response: DeleteImageResponse) => void,
+  ): ClientUnaryCall;
+  deleteImage(
+    request: DeleteImageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteImageResponse) => void,
+  ): ClientUnaryCall;
+  deleteImage(
+    request: DeleteImageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteImageResponse) => void,
   ): ClientUnaryCall;
 }
 
