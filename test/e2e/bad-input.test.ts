@@ -31,6 +31,21 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
       ['under a malformed name', { name: 'Not_A_Name' }, 'INVALID_ARGUMENT', undefined, /must be 1 to 63 of a-z 0-9 -/],
       ['with a driver that is not built', { driver: 'vz' }, 'UNIMPLEMENTED', 'DRIVER_UNAVAILABLE', /driver vz/],
       ['with a driver that does not exist', { driver: 'bhyve' }, 'INVALID_ARGUMENT', 'DRIVER_UNKNOWN', /one of qemu/],
+      [
+        'with a disk smaller than its image',
+        { diskBytes: 64n * 2n ** 20n },
+        'INVALID_ARGUMENT',
+        'DISK_TOO_SMALL',
+        /at least \d{9,}, the size of the image default, got 67108864/,
+      ],
+      [
+        'with a disk of an odd size',
+        { diskBytes: 2n ** 30n + 512n },
+        'INVALID_ARGUMENT',
+        undefined,
+        /1 MiB up to 512 GiB/,
+      ],
+      ['with a disk too large', { diskBytes: 2n ** 40n }, 'INVALID_ARGUMENT', undefined, /512 GiB/],
       ['with an odd amount of memory', { memoryBytes: 300_000_001n }, 'INVALID_ARGUMENT', undefined, /2 MiB/],
     ])('%s', async (_, request, status, reason, message) => {
       const failure = await failureOf(host.create(request));

@@ -23,6 +23,8 @@ export interface CreateInstanceCommand {
   readonly driver: string | undefined;
   readonly vcpus: number;
   readonly memoryBytes: number;
+  /** Undefined: the image's size. */
+  readonly diskBytes: number | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly workload: WorkloadSpec | undefined;
 }

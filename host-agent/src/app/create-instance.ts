@@ -7,6 +7,7 @@ import { usableDriver } from './drivers.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
 import { removeInstanceFiles } from './remove-files.js';
+import { createOwnDisk, diskBytesOf } from './own-disk.js';
 import { workloadOf } from './workload-of.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
@@ -19,6 +20,7 @@ export async function createInstance(
   const driver = await usableDriver(context, command.driver, signal);
   const storage = context.disks.choose(driver.diskFormat);
   const image = await context.images.resolve(command.image);
+  const diskBytes = diskBytesOf(image, command);
   // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work.
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
   using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
@@ -26,14 +28,14 @@ export async function createInstance(
   await using operation = Operation.begin(context, 'create-instance', undefined, signal);
   const { name, labels, vcpus, memoryBytes } = command;
   const workload = workloadOf(image, command.workload);
-  const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes };
+  const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes, diskBytes };
   const reserved = reserveInstance(context, draft, operation);
   operation.reserved(reserved.id);
   operation.push('remove folder', () => removeInstanceFiles(context, reserved));
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
   operation.reached('folder');
-  await context.disks.of(reserved).create(image, context.paths.instance(reserved.id), signal);
+  await createOwnDisk(context, reserved, image, signal);
   operation.reached('disk');
   const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
   const order = { instance: reserved, image, driver, workload, answerOf };

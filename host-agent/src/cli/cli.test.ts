@@ -62,6 +62,8 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         'one',
         '--memory',
         '256',
+        '--disk-size',
+        '10GiB',
         '--label',
         'team=a',
         '--env',
@@ -77,6 +79,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       command: {
         name: 'one',
         memoryBytes: 256 * 2 ** 20,
+        diskBytes: 10 * 2 ** 30,
         labels: { team: 'a' },
         workload: {
           argv: ['sh', '/opt/work.sh', '--json', '--name', 'inner'],
@@ -90,7 +93,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       /^NAME +ID +STATE .*\none +[0-9a-z]{26} +running +qemu +1 +256 MiB /,
     );
     expect((await offshoot(['inspect', 'one'])).stdout).toMatch(
-      /Address: +10\.0\.0\.2\/24\n[^]*Disk use: +12 MiB own, 130 MiB shared\n[^]*MAILBOX[^]*\ntask +armed +/,
+      /Disk: +10 GiB\n[^]*Address: +10\.0\.0\.2\/24\n[^]*Disk use: +12 MiB own, 130 MiB shared\n[^]*MAILBOX[^]*\ntask +armed +/,
     );
     expect((await offshoot(['logs', 'one', '--source', 'console'])).stdout).toBe('console of one');
     const standby = await offshoot(['standby', 'one', '--wait-mailbox', 'task', '--wait-timeout', '1.5']);
@@ -139,6 +142,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         stateReason: '',
         labels: {},
         memoryBytes: '536870912',
+        diskBytes: '0',
         vmmPid: 0,
         createTime: '2025-01-02T03:04:05.678Z',
         network: { prefixLength: 24 },
@@ -200,6 +204,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         driver: undefined,
         vcpus: 1,
         memoryBytes: 2 ** 29,
+        diskBytes: undefined,
         labels: {},
         workload: undefined,
       });
@@ -213,6 +218,8 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       [2, ['fork'], "offshoot: missing required argument 'source'"],
       [2, ['--host', 'ftp://x', 'ps'], 'offshoot: --host: must be unix:///PATH or tcp://HOST:PORT'],
       [2, ['run', '--memory', 'lots'], 'offshoot: option'],
+      [2, ['run', '--disk-size', '10G'], "offshoot: option '--disk-size <size>' argument '10G' is invalid."],
+      [2, ['run', '--disk-size', '1TiB'], 'offshoot: disk_bytes: must be a multiple of 1 MiB up to 512 GiB'],
       [2, ['fork', 'a', '--mailbox', 'nopayload'], 'offshoot: It must have the form NAME=JSON or NAME=@FILE.'],
       [2, ['fork', 'a', '--mailbox-token', 'x=y'], 'offshoot: --mailbox-token: there is no --mailbox x='],
       [2, ['fork', 'a', '--mailbox', 'task=1', '--ack-timeout', '-1'], 'offshoot: mailboxes[0].ack_timeout: must be'],

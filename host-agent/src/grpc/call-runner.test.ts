@@ -265,6 +265,7 @@ describe('a server stream', () => {
       driver: undefined,
       vcpus: 1,
       memoryBytes: 2 ** 29,
+      diskBytes: undefined,
       labels: {},
       workload: undefined,
     });

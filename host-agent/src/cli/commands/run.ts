@@ -3,7 +3,7 @@ import {
   CreateInstanceResponse,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { formatDuration } from '../format-values.js';
-import { REQUEST_ID_HELP, collect, collectPairs, parseWhole } from '../option-values.js';
+import { REQUEST_ID_HELP, collect, collectPairs, parseSize, parseWhole } from '../option-values.js';
 import { withProgress } from '../progress.js';
 import { protoJson } from '../proto-json.js';
 import { readWorkloadFiles } from '../workload-files.js';
@@ -14,6 +14,7 @@ interface RunOptions {
   readonly image?: string;
   readonly driver?: string;
   readonly memory?: number;
+  readonly diskSize?: bigint;
   readonly cpus?: number;
   readonly label?: Record<string, string>;
   readonly env?: Record<string, string>;
@@ -31,6 +32,7 @@ export const defineRun: Define = (program, run) => {
     .option('--image <image>', 'image by name or id (default "default")')
     .option('--driver <driver>', "hypervisor driver; the host's default when left out")
     .option('--memory <MiB>', 'guest memory in MiB (default 512)', parseWhole)
+    .option('--disk-size <size>', "size of its own disk, as 10GiB (default: the image's)", parseSize)
     .option('--cpus <n>', 'virtual CPUs (default 1)', parseWhole)
     .option('--label <key=value>', 'label; may be repeated', collectPairs)
     .option('--env <key=value>', 'environment of the command; may be repeated', collectPairs)
@@ -45,6 +47,7 @@ export const defineRun: Define = (program, run) => {
           driver: options.driver ?? '',
           vcpus: options.cpus ?? 0,
           memoryBytes: BigInt(options.memory ?? 0) * 1024n * 1024n,
+          diskBytes: options.diskSize ?? 0n,
           labels: options.label ?? {},
           requestId: options.requestId,
           workload: {

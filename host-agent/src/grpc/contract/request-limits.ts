@@ -10,6 +10,8 @@ export const REQUEST_LIMITS = {
   requestIdLength: 128,
   vcpus: { min: 1, max: 16, default: 1 },
   memory: { min: 128 * MIB, max: 64 * GIB, multipleOf: 2 * MIB, default: 512 * MIB },
+  /** An image's file system grows by up to 1024 times; the least of them has 512 MiB. */
+  disk: { max: 512 * GIB, multipleOf: MIB },
   labels: 64,
   labelKeyLength: 63,
   labelValueBytes: 256,

@@ -65,6 +65,11 @@ export interface CreateInstanceRequest {
    * again, also after a restart of the daemon.
    */
   requestId: string;
+  /**
+   * Size of the instance's own disk in bytes, a multiple of 1 MiB up to 512 GiB, and not below the image's size; that when 0.
+   * The root file system fills it, and forks have one as large. What nobody has written takes no room.
+   */
+  diskBytes: bigint;
 }
 
 export interface CreateInstanceRequest_LabelsEntry {
@@ -498,7 +503,17 @@ export interface StreamLogsResponse {
 }
 
 function createBaseCreateInstanceRequest(): CreateInstanceRequest {
-  return { name: "", image: "", driver: "", vcpus: 0, memoryBytes: 0n, labels: {}, workload: undefined, requestId: "" };
+  return {
+    name: "",
+    image: "",
+    driver: "",
+    vcpus: 0,
+    memoryBytes: 0n,
+    labels: {},
+    workload: undefined,
+    requestId: "",
+    diskBytes: 0n,
+  };
 }
 
 export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
@@ -529,6 +544,12 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
     }
     if (message.requestId !== "") {
       writer.uint32(66).string(message.requestId);
+    }
+    if (message.diskBytes !== 0n) {
+      if (BigInt.asUintN(64, message.diskBytes) !== message.diskBytes) {
+        throw new globalThis.Error("value provided for field message.diskBytes of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.diskBytes);
     }
     return writer;
   },
@@ -613,6 +634,14 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
             message.requestId = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.diskBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -650,6 +679,7 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
       ? Workload.fromPartial(object.workload)
       : undefined;
     message.requestId = object.requestId ?? "";
+    message.diskBytes = (object.diskBytes !== undefined && object.diskBytes !== null) ? BigInt(object.diskBytes) : 0n;
     return message;
   },
 };
