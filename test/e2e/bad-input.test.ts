@@ -46,6 +46,35 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
         /1 MiB up to 512 GiB/,
       ],
       ['with a disk too large', { diskBytes: 2n ** 40n }, 'INVALID_ARGUMENT', undefined, /512 GiB/],
+      [
+        'with a file that a link of the image leads off the disk',
+        { files: [{ path: '/var/run/secret', mode: 0, uid: 0, gid: 0, content: Buffer.from('x') }] },
+        'INVALID_ARGUMENT',
+        'DISK_PATH_TAKEN',
+        /\/var\/run\/secret leads into \/run, which is mounted over at boot/,
+      ],
+      [
+        'with a file in place of a folder of the image',
+        { files: [{ path: '/usr/bin', mode: 0, uid: 0, gid: 0, content: Buffer.from('x') }] },
+        'INVALID_ARGUMENT',
+        'DISK_PATH_TAKEN',
+        /\/usr\/bin is a folder/,
+      ],
+      [
+        'with a file where something is mounted',
+        { files: [{ path: '/run/secret', mode: 0, uid: 0, gid: 0, content: Buffer.from('x') }] },
+        'INVALID_ARGUMENT',
+        'PATH_RESERVED',
+        /elsewhere than in \/run/,
+      ],
+      ['with a reserved variable', { env: { OFFSHOOT_A: '1' } }, 'INVALID_ARGUMENT', 'VARIABLE_RESERVED', /OFFSHOOT_/],
+      [
+        'with TLS material that is none',
+        { tls: { certificate: 'c', privateKey: 'k', authorities: '' } },
+        'INVALID_ARGUMENT',
+        'TLS_MALFORMED',
+        /certificates in PEM/,
+      ],
       ['with an odd amount of memory', { memoryBytes: 300_000_001n }, 'INVALID_ARGUMENT', undefined, /2 MiB/],
     ])('%s', async (_, request, status, reason, message) => {
       const failure = await failureOf(host.create(request));

@@ -4,6 +4,7 @@ import { BOOT_MARGIN_BYTES, bootInstance } from './boot.js';
 import type { CreateInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
+import { injectedFiles } from './injected-files.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
 import { removeInstanceFiles } from './remove-files.js';
@@ -27,7 +28,7 @@ export async function createInstance(
 
   await using operation = Operation.begin(context, 'create-instance', undefined, signal);
   const { name, labels, vcpus, memoryBytes } = command;
-  const workload = workloadOf(image, command.workload);
+  const workload = workloadOf(image, command.workload, command.injection.env);
   const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes, diskBytes };
   const reserved = reserveInstance(context, draft, operation);
   operation.reserved(reserved.id);
@@ -35,7 +36,7 @@ export async function createInstance(
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
   operation.reached('folder');
-  await createOwnDisk(context, reserved, image, signal);
+  await createOwnDisk(context, reserved, image, injectedFiles(command.injection), signal);
   operation.reached('disk');
   const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
   const order = { instance: reserved, image, driver, workload, answerOf };

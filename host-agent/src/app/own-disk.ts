@@ -1,5 +1,6 @@
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import type { Instance } from '../domain/instance.js';
+import type { DiskFile } from '../ports/disk-preparer.js';
 import type { Image } from '../ports/image-store.js';
 import type { CreateInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
@@ -15,19 +16,20 @@ export function diskBytesOf(image: Image, { diskBytes }: Pick<CreateInstanceComm
   );
 }
 
-/** Makes an instance's own disk, in its folder, from its image: as large as it is to be. */
+/** Makes an instance's own disk, in its folder, from its image: as large as it is to be, and with these files. */
 export async function createOwnDisk(
   { disks, diskPreparer, paths }: Context,
   instance: Instance,
   image: Image,
+  files: readonly DiskFile[],
   signal: AbortSignal,
 ): Promise<void> {
   const folder = paths.instance(instance.id);
   const bytes = instance.diskBytes ?? image.diskBytes;
-  const order = { grow: bytes > image.diskBytes, files: [] };
+  const order = { grow: bytes > image.diskBytes, files };
   const preparation = {
     bytes,
     change: (raw: string) => diskPreparer.prepare(raw, folder.root, order, signal),
   };
-  await disks.of(instance).create(image, folder, signal, order.grow ? preparation : undefined);
+  await disks.of(instance).create(image, folder, signal, order.grow || files.length > 0 ? preparation : undefined);
 }

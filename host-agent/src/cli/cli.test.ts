@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -205,11 +206,35 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         vcpus: 1,
         memoryBytes: 2 ** 29,
         diskBytes: undefined,
+        injection: { env: {}, files: [], tls: undefined },
         labels: {},
         workload: undefined,
       });
     const { stdout } = await offshoot(['ps', '--json'], { host: many.server.address });
     expect((JSON.parse(stdout) as { instances: unknown[] }).instances).toHaveLength(1001);
+  });
+
+  it('sends what is to lie on the disk of an instance', async () => {
+    const [file, certificate, key] = [join(folder, 'config'), join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    await writeFile(file, 'a: b\n', { mode: 0o600 });
+    const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+    execFileSync('openssl', ['req', ...kind, '-subj', '/CN=x', '-keyout', key, '-out', certificate], {
+      stdio: 'ignore',
+    });
+    const disk = ['--disk-file', `${file}:/etc/app/config`, '--disk-env', 'MODE=test'];
+    const tls = ['--tls-cert', certificate, '--tls-key', key, '--tls-ca', certificate];
+    expect(await offshoot(['run', '--name', 'laid', ...disk, ...tls])).toMatchObject({ code: 0 });
+    const pem = await readFile(certificate, 'utf8');
+    expect(served.fake.asked.at(-1)).toMatchObject({
+      call: 'create',
+      command: {
+        injection: {
+          env: { MODE: 'test' },
+          files: [{ path: '/etc/app/config', mode: 0o600, uid: 0, gid: 0, content: Buffer.from('a: b\n') }],
+          tls: { certificate: pem, key: await readFile(key, 'utf8'), authorities: pem },
+        },
+      },
+    });
   });
 
   describe('tells failures by exit code and one line', () => {
@@ -227,6 +252,15 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       [2, ['fork', 'a', '--request-id', 'ä'], 'offshoot: request_id: must be'],
       [2, ['fork', 'a', '--count', '2', '--request-id', 'ä'], 'offshoot: request_id: must be'],
       [2, ['logs', 'a', '--follow', '--json'], '{'],
+      [2, ['run', '--disk-file', '/:/x'], 'offshoot: --disk-file: / is not a file'],
+      [2, ['run', '--disk-env', 'OFFSHOOT_X=1'], 'offshoot: env: names that begin with OFFSHOOT_ are Offshoot'],
+      [2, ['run', '--env', 'OFFSHOOT_X=1', '--', 'a'], 'offshoot: workload.env: names that begin with OFFSHOOT_ are'],
+      [2, ['run', '--tls-cert', '/etc/hosts'], 'offshoot: --tls-cert: and --tls-key must be given together'],
+      [
+        2,
+        ['run', '--tls-cert', '/none', '--tls-key', '/none'],
+        'offshoot: --tls-cert: cannot read /none: no such file',
+      ],
       [2, ['run', '--file', '/:/x'], 'offshoot: --file: / is not a file'],
       [2, ['run', '--file', '/does/not/exist:/x'], 'offshoot: --file: cannot read /does/not/exist: no such file'],
       [

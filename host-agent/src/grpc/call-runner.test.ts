@@ -266,6 +266,7 @@ describe('a server stream', () => {
       vcpus: 1,
       memoryBytes: 2 ** 29,
       diskBytes: undefined,
+      injection: { env: {}, files: [], tls: undefined },
       labels: {},
       workload: undefined,
     });

@@ -25,6 +25,7 @@ describe('CreateInstance', () => {
       vcpus: 1,
       memoryBytes: 512 * MIB,
       diskBytes: undefined,
+      injection: { env: {}, files: [], tls: undefined },
       labels: {},
       workload: undefined,
     });

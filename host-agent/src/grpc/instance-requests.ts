@@ -14,6 +14,7 @@ import type {
 } from '../app/commands.js';
 import type { InstanceState as State } from '../domain/instance-state.js';
 import { parseDuration, parseLabels, parseName, parsePage, parseReference, parseTimeout } from './field-parsers.js';
+import { parseInjection } from './injection-request.js';
 import { instanceStateOf } from './instance-message.js';
 import { checkMailboxName } from './mailbox-request.js';
 import { REQUEST_LIMITS as L } from './contract/request-limits.js';
@@ -28,6 +29,7 @@ export const parseCreate = (request: CreateInstanceRequest): CreateInstanceComma
     vcpus: parseVcpus(request.vcpus, violations),
     memoryBytes: parseMemory(request.memoryBytes, violations),
     diskBytes: parseDiskSize(request.diskBytes, violations),
+    injection: parseInjection(request, violations),
     labels: parseLabels('labels', request.labels, violations),
     workload: parseWorkload('workload', request.workload, violations),
   }));

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -57,6 +57,26 @@ describe('an ext4 disk that has become larger', () => {
     expect(await ask('show_super_stats -h')).not.toMatch(/needs_recovery/);
     expect(await blockAt(20_000)).toMatch(/a5a5 a5a5/);
     expect(await blocks()).toBe(GIB / 4096);
+  });
+
+  it('has files laid over what its journal says, with room that was not there before', async () => {
+    await leaveInJournal(0xa5);
+    await truncate(disk, GIB);
+    const file = { path: '/etc/hosts', mode: 0o600, uid: 0, gid: 0, content: Buffer.alloc(MIB, 'new') };
+    await preparer.prepare(disk, folder, { grow: true, files: [file] });
+    expect((await ask('cat /etc/hosts')).length).toBe(MIB);
+    expect(await readdir(folder)).not.toContainEqual(expect.stringMatching(/^laying-/));
+    expect(await blockAt(20_000)).toMatch(/a5a5 a5a5/);
+    await assertClean();
+  });
+
+  it('leaves nothing of its own beside the disk, also when files cannot be laid', async () => {
+    const before = await readdir(folder);
+    const file = { path: '/etc', mode: 0o600, uid: 0, gid: 0, content: Buffer.from('secret') };
+    await expect(preparer.prepare(disk, folder, { grow: false, files: [file] })).rejects.toMatchObject({
+      reason: 'DISK_PATH_TAKEN',
+    });
+    expect(await readdir(folder)).toEqual(before);
   });
 
   it('is refused when it is none', async () => {

@@ -1,5 +1,8 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import type { DiskOrder, DiskPreparer } from '../ports/disk-preparer.js';
+import { layFiles } from './lay-files.js';
 import { ToolFailure, runTool } from './tool.js';
 
 /** e2fsck(8): errors were corrected; replaying a journal is none. */
@@ -11,9 +14,16 @@ const CORRECTED = 1;
  * and something for the guest to copy; so would files in the initial RAM disk, and those would be in memory as well.
  */
 export class Ext4Preparer implements DiskPreparer {
-  async prepare(raw: string, _scratch: string, order: DiskOrder, signal?: AbortSignal): Promise<void> {
+  async prepare(raw: string, scratch: string, order: DiskOrder, signal?: AbortSignal): Promise<void> {
     await replayJournal(raw, order.grow, signal);
     if (order.grow) await growExt4(raw, signal);
+    if (order.files.length === 0) return;
+    const folder = await mkdtemp(join(scratch, 'laying-')); // of mode 0700: secrets pass through it
+    try {
+      await layFiles({ disk: raw, scratch: folder, signal }, order.files);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   }
 }
 

@@ -6,10 +6,11 @@ import { formatDuration } from '../format-values.js';
 import { REQUEST_ID_HELP, collect, collectPairs, parseSize, parseWhole } from '../option-values.js';
 import { withProgress } from '../progress.js';
 import { protoJson } from '../proto-json.js';
-import { readWorkloadFiles } from '../workload-files.js';
+import { readTls, type TlsOptions } from '../tls-files.js';
+import { readDiskFiles, readWorkloadFiles } from '../workload-files.js';
 import type { Define } from './define.js';
 
-interface RunOptions {
+interface RunOptions extends TlsOptions {
   readonly name?: string;
   readonly image?: string;
   readonly driver?: string;
@@ -20,6 +21,8 @@ interface RunOptions {
   readonly env?: Record<string, string>;
   readonly workdir?: string;
   readonly file?: string[];
+  readonly diskEnv?: Record<string, string>;
+  readonly diskFile?: string[];
   readonly requestId: string;
 }
 
@@ -38,6 +41,11 @@ export const defineRun: Define = (program, run) => {
     .option('--env <key=value>', 'environment of the command; may be repeated', collectPairs)
     .option('--workdir <dir>', 'working directory of the command (default /)')
     .option('--file <hostpath:guestpath>', 'file to write into the guest first; may be repeated', collect)
+    .option('--disk-env <key=value>', 'environment of the instance, on its disk too; may be repeated', collectPairs)
+    .option('--disk-file <hostpath:guestpath>', 'file to lay on its own disk before it boots; may be repeated', collect)
+    .option('--tls-cert <file>', 'certificate to lay on its disk, PEM; with --tls-key')
+    .option('--tls-key <file>', 'private key of that certificate, PEM')
+    .option('--tls-ca <file>', 'certificates of authorities to lay there, PEM')
     .option('--request-id <id>', REQUEST_ID_HELP, '')
     .action((argv: string[], options: RunOptions) =>
       run(async (context) => {
@@ -48,6 +56,9 @@ export const defineRun: Define = (program, run) => {
           vcpus: options.cpus ?? 0,
           memoryBytes: BigInt(options.memory ?? 0) * 1024n * 1024n,
           diskBytes: options.diskSize ?? 0n,
+          env: options.diskEnv ?? {},
+          files: (await readDiskFiles(options.diskFile ?? [])).map((file) => ({ ...file, uid: 0, gid: 0 })),
+          tls: await readTls(options),
           labels: options.label ?? {},
           requestId: options.requestId,
           workload: {

@@ -31,6 +31,20 @@ export const REQUEST_LIMITS = {
     /** Arguments and environment together, well under a guest's ARG_MAX (a quarter of an 8 MiB stack). */
     execBytes: 512 * KIB,
   },
+  /** What is laid on an instance's own disk. */
+  injection: {
+    fileBytes: MIB,
+    /** All files together. */
+    filesBytes: 2 * MIB,
+    files: 256,
+    mode: 0o777,
+    defaultMode: 0o600,
+    /** The largest 32-bit number means nobody, to chown(2). */
+    maxId: 2 ** 32 - 2,
+    variables: 256,
+    environmentBytes: 128 * KIB,
+    pemBytes: 256 * KIB,
+  },
   /** Of one call. */
   forks: 256,
   mailboxes: 16,
