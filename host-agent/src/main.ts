@@ -26,6 +26,7 @@ import { FirecrackerDriver } from './drivers/firecracker/firecracker-driver.js';
 import { QemuDriver } from './drivers/qemu/qemu-driver.js';
 import { startGrpcServer } from './grpc/server.js';
 import { GrpcGuestLinkFactory } from './guest/grpc-guest-link.js';
+import { Ext4Preparer } from './images/ext4-preparer.js';
 import { LocalImageStore } from './images/local-image-store.js';
 import { openUdpAckListener } from './mailbox/udp-ack-listener.js';
 import { openNetwork } from './network/open-network.js';
@@ -129,6 +130,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
       logger: logger.child({ component: 'images' }),
     }),
     disks,
+    diskPreparer: new Ext4Preparer(),
     orphans: new ProcOrphans(),
     zfs,
     helper,

@@ -12,11 +12,12 @@ const GIB = 1024 ** 3;
 /** Hypervisors that are no Debian packages: where tests look for them. */
 const VMMS: Readonly<Record<string, string>> = {
   OFFSHOOT_FIRECRACKER: 'firecracker',
+  OFFSHOOT_JAILER: 'jailer',
   OFFSHOOT_CLOUD_HYPERVISOR: 'cloud-hypervisor',
 };
 
 /** What of this machine's environment tests in there see, too. */
-const PASSED_ON = ['OFFSHOOT_PHASES', 'OFFSHOOT_WRITING_SNAPSHOTS'];
+const PASSED_ON = ['OFFSHOOT_PHASES', 'OFFSHOOT_CLONE_ROUNDS', 'OFFSHOOT_WRITING_SNAPSHOTS'];
 
 /** Of the repository's folder; the cache has the disks that are made here. */
 const LEFT_OUT = new Set(['.git', '.cache', 'node_modules', 'coverage']);

@@ -1,6 +1,7 @@
 import type { CheckResult } from './doctor/check.js';
 import type { ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Image, ImageUsage, ImportOrder } from '../ports/image-store.js';
+import type { DiskFile } from '../ports/disk-preparer.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import type { WorkloadSpec } from '../ports/guest-link.js';
@@ -23,8 +24,27 @@ export interface CreateInstanceCommand {
   readonly driver: string | undefined;
   readonly vcpus: number;
   readonly memoryBytes: number;
+  /** Undefined: the image's size. */
+  readonly diskBytes: number | undefined;
+  readonly injection: Injection;
   readonly labels: Readonly<Record<string, string>>;
   readonly workload: WorkloadSpec | undefined;
+}
+
+/** What an instance's own disk is given before its first boot. */
+export interface Injection {
+  /** Of its workloads, too. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly files: readonly DiskFile[];
+  readonly tls: TlsMaterial | undefined;
+}
+
+/** PEM, checked: the key is the certificate's. */
+export interface TlsMaterial {
+  readonly certificate: string;
+  readonly key: string;
+  /** Certificates of authorities. */
+  readonly authorities: string | undefined;
 }
 
 export interface StandbyInstanceCommand {

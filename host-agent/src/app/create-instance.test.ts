@@ -22,6 +22,8 @@ const command: CreateInstanceCommand = {
   driver: undefined,
   vcpus: 1,
   memoryBytes: 2 ** 20,
+  diskBytes: undefined,
+  injection: { env: {}, files: [], tls: undefined },
   labels: {},
   workload: undefined,
 };

@@ -4,9 +4,11 @@ import { BOOT_MARGIN_BYTES, bootInstance } from './boot.js';
 import type { CreateInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
+import { injectedFiles } from './injected-files.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
 import { removeInstanceFiles } from './remove-files.js';
+import { createOwnDisk, diskBytesOf } from './own-disk.js';
 import { workloadOf } from './workload-of.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
@@ -19,14 +21,15 @@ export async function createInstance(
   const driver = await usableDriver(context, command.driver, signal);
   const storage = context.disks.choose(driver.diskFormat);
   const image = await context.images.resolve(command.image);
+  const diskBytes = diskBytesOf(image, command);
   // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work.
   await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
   using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
 
   await using operation = Operation.begin(context, 'create-instance', undefined, signal);
   const { name, labels, vcpus, memoryBytes } = command;
-  const workload = workloadOf(image, command.workload);
-  const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes };
+  const workload = workloadOf(image, command.workload, command.injection.env);
+  const draft = { name, labels, imageId: image.id, driver: driver.name, storage, vcpus, memoryBytes, diskBytes };
   operation.push('let go of the image', () => {
     context.images.release(image.id);
   });
@@ -37,7 +40,7 @@ export async function createInstance(
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
   operation.reached('folder');
-  await context.disks.of(reserved).create(image, context.paths.instance(reserved.id), signal);
+  await createOwnDisk(context, reserved, image, injectedFiles(command.injection), signal);
   operation.reached('disk');
   const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
   const order = { instance: reserved, image, driver, workload, answerOf };

@@ -41,7 +41,7 @@ export async function createSnapshot(
   const staged = snapshotFiles.staged(id);
   const { source, capture, sourcePauseMs } = await captureInto(context, instance.id, staged, command, signal);
   operation.reached('files');
-  const { imageId, driver, storage, vcpus, memoryBytes, agent } = source;
+  const { imageId, driver, storage, vcpus, memoryBytes, diskBytes, agent } = source;
   const snapshot: Snapshot = {
     id,
     name: command.name ?? `snap-${id.slice(-10)}`,
@@ -54,6 +54,7 @@ export async function createSnapshot(
     storage,
     vcpus,
     memoryBytes,
+    ...(diskBytes === undefined ? {} : { diskBytes }),
     ...(agent === undefined ? {} : { agent }),
     ...(capture === undefined ? {} : { capture }),
     stamps: await snapshotFiles.stampsOf(staged),

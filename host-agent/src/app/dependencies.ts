@@ -3,6 +3,7 @@ import type { DriverName } from '../domain/driver-capabilities.js';
 import type { StatePaths } from '../paths.js';
 import type { AckListener } from '../ports/ack-listener.js';
 import type { Answers } from '../ports/answers.js';
+import type { DiskPreparer } from '../ports/disk-preparer.js';
 import type { HypervisorDriver } from '../ports/driver.js';
 import type { GuestLinkFactory } from '../ports/guest-link.js';
 import type { DatasetAccess, HelperAccess } from '../ports/host-access.js';
@@ -31,6 +32,7 @@ export interface Dependencies {
   readonly network: Network;
   readonly images: ImageStore;
   readonly disks: DiskStorages;
+  readonly diskPreparer: DiskPreparer;
   readonly orphans: OrphanProcesses;
   /** Undefined where none is configured, as with the next one. */
   readonly zfs: DatasetAccess | undefined;

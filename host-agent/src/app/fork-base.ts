@@ -15,7 +15,7 @@ import { removeCapture } from './remove-files.js';
 /** What a fork takes over from what it is made of. */
 export interface ForkOrigin extends Pick<
   Instance,
-  'id' | 'name' | 'imageId' | 'driver' | 'storage' | 'vcpus' | 'memoryBytes' | 'agent'
+  'id' | 'name' | 'imageId' | 'driver' | 'storage' | 'vcpus' | 'memoryBytes' | 'diskBytes' | 'agent'
 > {
   /** Where it is made of a snapshot; the rest is then the instance's that was taken of. */
   readonly snapshot?: SnapshotId;

@@ -4,7 +4,7 @@ import type { InstanceDraft } from './new-instance.js';
 
 /** What a fork takes over from its source, and what its caller gives it; the rest is its own. */
 export function forkDraft(
-  { id, snapshot, imageId, driver, storage, vcpus, memoryBytes, agent }: ForkOrigin,
+  { id, snapshot, imageId, driver, storage, vcpus, memoryBytes, diskBytes, agent }: ForkOrigin,
   { name, labels }: Pick<ForkInstanceCommand, 'name' | 'labels'>,
 ): InstanceDraft {
   return {
@@ -16,6 +16,7 @@ export function forkDraft(
     vcpus,
     memoryBytes,
     forkedFrom: id,
+    ...(diskBytes === undefined ? {} : { diskBytes }),
     ...(snapshot === undefined ? {} : { forkedFromSnapshot: snapshot }),
     ...(agent === undefined ? {} : { agent }),
   };

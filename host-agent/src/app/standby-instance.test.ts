@@ -91,13 +91,16 @@ describe('parking an instance', () => {
     expect(context.store.byId(instance.id)?.state).toBe('RUNNING');
   });
 
-  it.each(FAILURES)('tells both failures when it fails at %s and the VM cannot go on either', async (_what, arrange) => {
-    arrange();
-    vm.resume = fails('resume');
-    await expect(park()).rejects.toMatchObject({
-      kind: 'Unreachable',
-      reason: 'RESUME_FAILED',
-      message: expect.stringMatching(/no (capture|record).*no resume/) as string,
-    });
-  });
+  it.each(FAILURES)(
+    'tells both failures when it fails at %s and the VM cannot go on either',
+    async (_what, arrange) => {
+      arrange();
+      vm.resume = fails('resume');
+      await expect(park()).rejects.toMatchObject({
+        kind: 'Unreachable',
+        reason: 'RESUME_FAILED',
+        message: expect.stringMatching(/no (capture|record).*no resume/) as string,
+      });
+    },
+  );
 });

@@ -14,9 +14,21 @@ const asked = { argv: ['/bin/true'], env: { MODE: 'request' }, workingDirectory:
 
 describe('the workload of an instance', () => {
   it('is what was asked for where the image says nothing', () => {
-    expect(workloadOf({}, asked)).toBe(asked);
+    expect(workloadOf({}, asked)).toEqual(asked);
     expect(workloadOf({}, undefined)).toBeUndefined();
     expect(workloadOf({ config: { ...config, entrypoint: [], command: [] } }, undefined)).toBeUndefined();
+  });
+
+  it('has the instance’s environment: before the image’s, after its own', () => {
+    const env = { MODE: 'instance', ONLY: 'instance' };
+    expect(workloadOf({}, asked, env)?.env).toEqual({ MODE: 'request', ONLY: 'instance' });
+    expect(workloadOf({}, undefined, env)).toBeUndefined();
+    expect(workloadOf({ config }, asked, env)?.env).toMatchObject({
+      PATH: '/app/bin:/bin',
+      MODE: 'request',
+      ONLY: 'instance',
+    });
+    expect(workloadOf({ config }, undefined, env)?.env).toMatchObject({ HOME: '/root', MODE: 'instance' });
   });
 
   it('is the image’s own program, in its directory and environment, where none was asked for', () => {

@@ -5,21 +5,22 @@ import type { Image, ImageConfig, ImageUser } from '../ports/image-store.js';
 const AS_USER = '/opt/offshoot/runtime/bin/as-user';
 
 /**
- * What an instance of an image runs: the program it was asked to, in the image's environment where the request says nothing
- * else; without one the image's own program, as its user and in its directory.
+ * What an instance of an image runs: the program it was asked to, in the instance's environment and the image's where the
+ * request says nothing else; without one the image's own program, as its user and in its directory.
  */
 export function workloadOf(
   { config }: Pick<Image, 'config'>,
   requested: WorkloadSpec | undefined,
+  env: Readonly<Record<string, string>> = {},
 ): WorkloadSpec | undefined {
-  if (config === undefined) return requested;
+  if (config === undefined) return requested && { ...requested, env: { ...env, ...requested.env } };
   if (requested !== undefined && requested.argv.length > 0)
-    return { ...requested, env: { ...config.env, ...requested.env } };
+    return { ...requested, env: { ...config.env, ...env, ...requested.env } };
   const argv = [...config.entrypoint, ...config.command];
   if (argv.length === 0) return requested;
   return {
     argv: asUser(argv, config.user),
-    env: { HOME: config.user.home, ...config.env, ...requested?.env },
+    env: { HOME: config.user.home, ...config.env, ...env, ...requested?.env },
     workingDirectory: directoryOf(config, requested),
     files: requested?.files ?? [],
   };

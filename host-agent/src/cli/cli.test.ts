@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,6 +63,8 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         'one',
         '--memory',
         '256',
+        '--disk-size',
+        '10GiB',
         '--label',
         'team=a',
         '--env',
@@ -78,6 +81,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       command: {
         name: 'one',
         memoryBytes: 256 * 2 ** 20,
+        diskBytes: 10 * 2 ** 30,
         labels: { team: 'a' },
         workload: {
           argv: ['sh', '/opt/work.sh', '--json', '--name', 'inner'],
@@ -91,7 +95,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       /^NAME +ID +STATE .*\none +[0-9a-z]{26} +running +qemu +1 +256 MiB /,
     );
     expect((await offshoot(['inspect', 'one'])).stdout).toMatch(
-      /Address: +10\.0\.0\.2\/24\n[^]*Disk use: +12 MiB own, 130 MiB shared\n[^]*MAILBOX[^]*\ntask +armed +/,
+      /Disk: +10 GiB\n[^]*Address: +10\.0\.0\.2\/24\n[^]*Disk use: +12 MiB own, 130 MiB shared\n[^]*MAILBOX[^]*\ntask +armed +/,
     );
     expect((await offshoot(['logs', 'one', '--source', 'console'])).stdout).toBe('console of one');
     const standby = await offshoot(['standby', 'one', '--wait-mailbox', 'task', '--wait-timeout', '1.5']);
@@ -145,6 +149,7 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         stateReason: '',
         labels: {},
         memoryBytes: '536870912',
+        diskBytes: '0',
         vmmPid: 0,
         createTime: '2025-01-02T03:04:05.678Z',
         network: { prefixLength: 24 },
@@ -206,11 +211,36 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
         driver: undefined,
         vcpus: 1,
         memoryBytes: 2 ** 29,
+        diskBytes: undefined,
+        injection: { env: {}, files: [], tls: undefined },
         labels: {},
         workload: undefined,
       });
     const { stdout } = await offshoot(['ps', '--json'], { host: many.server.address });
     expect((JSON.parse(stdout) as { instances: unknown[] }).instances).toHaveLength(1001);
+  });
+
+  it('sends what is to lie on the disk of an instance', async () => {
+    const [file, certificate, key] = [join(folder, 'config'), join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    await writeFile(file, 'a: b\n', { mode: 0o600 });
+    const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+    execFileSync('openssl', ['req', ...kind, '-subj', '/CN=x', '-keyout', key, '-out', certificate], {
+      stdio: 'ignore',
+    });
+    const disk = ['--disk-file', `${file}:/etc/app/config`, '--disk-env', 'MODE=test'];
+    const tls = ['--tls-cert', certificate, '--tls-key', key, '--tls-ca', certificate];
+    expect(await offshoot(['run', '--name', 'laid', ...disk, ...tls])).toMatchObject({ code: 0 });
+    const pem = await readFile(certificate, 'utf8');
+    expect(served.fake.asked.at(-1)).toMatchObject({
+      call: 'create',
+      command: {
+        injection: {
+          env: { MODE: 'test' },
+          files: [{ path: '/etc/app/config', mode: 0o600, uid: 0, gid: 0, content: Buffer.from('a: b\n') }],
+          tls: { certificate: pem, key: await readFile(key, 'utf8'), authorities: pem },
+        },
+      },
+    });
   });
 
   describe('tells failures by exit code and one line', () => {
@@ -219,6 +249,8 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       [2, ['fork'], "offshoot: missing required argument 'source'"],
       [2, ['--host', 'ftp://x', 'ps'], 'offshoot: --host: must be unix:///PATH or tcp://HOST:PORT'],
       [2, ['run', '--memory', 'lots'], 'offshoot: option'],
+      [2, ['run', '--disk-size', '10G'], "offshoot: option '--disk-size <size>' argument '10G' is invalid."],
+      [2, ['run', '--disk-size', '1TiB'], 'offshoot: disk_bytes: must be a multiple of 1 MiB up to 512 GiB'],
       [2, ['fork', 'a', '--mailbox', 'nopayload'], 'offshoot: It must have the form NAME=JSON or NAME=@FILE.'],
       [2, ['fork', 'a', '--mailbox-token', 'x=y'], 'offshoot: --mailbox-token: there is no --mailbox x='],
       [2, ['fork', 'a', '--mailbox', 'task=1', '--ack-timeout', '-1'], 'offshoot: mailboxes[0].ack_timeout: must be'],
@@ -226,6 +258,15 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       [2, ['fork', 'a', '--request-id', 'ä'], 'offshoot: request_id: must be'],
       [2, ['fork', 'a', '--count', '2', '--request-id', 'ä'], 'offshoot: request_id: must be'],
       [2, ['logs', 'a', '--follow', '--json'], '{'],
+      [2, ['run', '--disk-file', '/:/x'], 'offshoot: --disk-file: / is not a file'],
+      [2, ['run', '--disk-env', 'OFFSHOOT_X=1'], 'offshoot: env: names that begin with OFFSHOOT_ are Offshoot'],
+      [2, ['run', '--env', 'OFFSHOOT_X=1', '--', 'a'], 'offshoot: workload.env: names that begin with OFFSHOOT_ are'],
+      [2, ['run', '--tls-cert', '/etc/hosts'], 'offshoot: --tls-cert: and --tls-key must be given together'],
+      [
+        2,
+        ['run', '--tls-cert', '/none', '--tls-key', '/none'],
+        'offshoot: --tls-cert: cannot read /none: no such file',
+      ],
       [2, ['run', '--file', '/:/x'], 'offshoot: --file: / is not a file'],
       [2, ['run', '--file', '/does/not/exist:/x'], 'offshoot: --file: cannot read /does/not/exist: no such file'],
       [

@@ -26,6 +26,20 @@ export function parseWhole(text: string): number {
   return Number(text);
 }
 
+const BYTES_OF_UNIT: Readonly<Record<string, bigint>> = {
+  MiB: 2n ** 20n,
+  GiB: 2n ** 30n,
+  TiB: 2n ** 40n,
+};
+
+/** Bytes of `10GiB`. Which sizes are allowed is for the daemon to say. */
+export function parseSize(text: string): bigint {
+  const [, number = '', unit = ''] = /^(\d{1,9})([MGT]iB)$/.exec(text) ?? [];
+  const bytes = BYTES_OF_UNIT[unit];
+  if (bytes === undefined) throw new InvalidArgumentError('It must be a whole number with MiB, GiB or TiB, as 10GiB.');
+  return BigInt(number) * bytes;
+}
+
 /** Seconds, with decimals, as a Duration. Which are allowed is for the daemon to say, so a negative number passes. */
 export function parseSeconds(text: string): Duration {
   if (!/^-?\d{1,9}(\.\d+)?$/.test(text)) throw new InvalidArgumentError('It must be a number of seconds.');

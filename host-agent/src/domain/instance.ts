@@ -82,6 +82,8 @@ export interface Instance {
   readonly storage: StorageName;
   readonly vcpus: number;
   readonly memoryBytes: number;
+  /** Size of its disk as the guest sees it, and of its forks' and snapshots'. Absent in what was made before it was recorded. */
+  readonly diskBytes?: number;
   readonly network: NetworkIdentity;
   readonly forkedFrom?: InstanceId;
   /** The snapshot it was forked from, where it was one; `forkedFrom` is then the instance that was taken of. */

@@ -18,6 +18,8 @@ export interface Snapshot {
   readonly storage: StorageName;
   readonly vcpus: number;
   readonly memoryBytes: number;
+  /** As its source's. */
+  readonly diskBytes?: number;
   readonly agent?: AgentInfo;
   /** Absent for a snapshot of a stopped instance, which has a disk alone. */
   readonly capture?: Capture;

@@ -265,6 +265,8 @@ describe('a server stream', () => {
       driver: undefined,
       vcpus: 1,
       memoryBytes: 2 ** 29,
+      diskBytes: undefined,
+      injection: { env: {}, files: [], tls: undefined },
       labels: {},
       workload: undefined,
     });

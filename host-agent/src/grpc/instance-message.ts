@@ -49,6 +49,7 @@ export function toInstanceMessage(instance: Instance, directory: string): Instan
     driver: instance.driver,
     vcpus: instance.vcpus,
     memoryBytes: BigInt(instance.memoryBytes),
+    diskBytes: BigInt(instance.diskBytes ?? 0),
     network: {
       mac: network.mac,
       ipv4: network.ipv4,

@@ -24,6 +24,8 @@ describe('CreateInstance', () => {
       driver: undefined,
       vcpus: 1,
       memoryBytes: 512 * MIB,
+      diskBytes: undefined,
+      injection: { env: {}, files: [], tls: undefined },
       labels: {},
       workload: undefined,
     });
@@ -51,6 +53,19 @@ describe('CreateInstance', () => {
       const refused = refusal(() => create({ memoryBytes }));
       expect(refused?.fields).toEqual(['memory_bytes']);
       expect(refused?.text).toMatch(/multiple of 2 MiB from 128 MiB .* to 64 GiB .* got \d+/);
+    },
+  );
+
+  it.each([MIB, 513 * MIB, 524_288 * MIB])('takes %d bytes of disk', (bytes) => {
+    expect(create({ diskBytes: BigInt(bytes) }).diskBytes).toBe(bytes);
+  });
+
+  it.each([1n, BigInt(MIB) + 4096n, BigInt(524_289 * MIB), 2n ** 64n - 1n])(
+    'refuses %d bytes of disk, saying what would do',
+    (diskBytes) => {
+      const refused = refusal(() => create({ diskBytes }));
+      expect(refused?.fields).toEqual(['disk_bytes']);
+      expect(refused?.text).toMatch(/multiple of 1 MiB up to 512 GiB .* got \d+/);
     },
   );
 

@@ -14,6 +14,7 @@ import type {
 } from '../app/commands.js';
 import type { InstanceState as State } from '../domain/instance-state.js';
 import { parseDuration, parseLabels, parseName, parsePage, parseReference, parseTimeout } from './field-parsers.js';
+import { parseInjection } from './injection-request.js';
 import { instanceStateOf } from './instance-message.js';
 import { checkMailboxName } from './mailbox-request.js';
 import { REQUEST_LIMITS as L } from './contract/request-limits.js';
@@ -27,6 +28,8 @@ export const parseCreate = (request: CreateInstanceRequest): CreateInstanceComma
     driver: request.driver === '' ? undefined : parseReference('driver', request.driver, violations),
     vcpus: parseVcpus(request.vcpus, violations),
     memoryBytes: parseMemory(request.memoryBytes, violations),
+    diskBytes: parseDiskSize(request.diskBytes, violations),
+    injection: parseInjection(request, violations),
     labels: parseLabels('labels', request.labels, violations),
     workload: parseWorkload('workload', request.workload, violations),
   }));
@@ -112,6 +115,18 @@ function parseMemory(bytes: bigint, violations: Violations): number {
     violations.add(
       'memory_bytes',
       `must be a multiple of 2 MiB from 128 MiB (${String(min)}) to 64 GiB (${String(max)}), got ${String(bytes)}`,
+    );
+  return Number(bytes);
+}
+
+/** Whether the image fits is for the services to say. */
+function parseDiskSize(bytes: bigint, violations: Violations): number | undefined {
+  const { max, multipleOf } = L.disk;
+  if (bytes === 0n) return undefined;
+  if (bytes > BigInt(max) || bytes % BigInt(multipleOf) !== 0n)
+    violations.add(
+      'disk_bytes',
+      `must be a multiple of 1 MiB up to 512 GiB (${String(max)}), and at least the image's size, got ${String(bytes)}`,
     );
   return Number(bytes);
 }

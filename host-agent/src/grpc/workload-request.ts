@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import type { Workload, WorkloadFile } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import type { CreateInstanceCommand } from '../app/commands.js';
 import { REQUEST_LIMITS } from './contract/request-limits.js';
+import { checkNotReserved } from './reserved-variables.js';
 import { quoted, type Violations } from './violations.js';
 
 const L = REQUEST_LIMITS.workload;
@@ -48,6 +49,7 @@ function checkProgram(
   for (const [name, value] of variables) {
     if (name === '' || name.includes('=') || name.includes('\0'))
       violations.add(`${field}.env`, `a name must be non-empty, without = and NUL, got ${quoted(name)}`);
+    checkNotReserved(`${field}.env`, name, violations);
     checkExecString(`${field}.env[${quoted(name)}]`, `${name}=${value}`, violations);
   }
   const strings = [...argv, ...variables.map(([name, value]) => `${name}=${value}`)];
@@ -90,7 +92,7 @@ function parseFiles(field: string, files: readonly WorkloadFile[], violations: V
 }
 
 /** Absolute and in its normal form, so that what is written where can be read off the request. */
-function checkPath(field: string, path: string, violations: Violations): void {
+export function checkPath(field: string, path: string, violations: Violations): void {
   const segments = path.split('/').slice(1);
   const normal = path.startsWith('/') && path !== '/' && !path.endsWith('/') && posix.normalize(path) === path;
   if (!normal || path.includes('\0'))

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
+import type { ByteString } from './tar/byte-string.js';
 import { runTool } from './tool.js';
 
 /** First inode that is not reserved: lost+found. */
@@ -68,6 +69,9 @@ export async function askDebugfs<Wanted>(
   }
   return wanted;
 }
+
+/** A name, of bytes, as one word of a command without line breaks: in quotes a quote is written twice. */
+export const inQuotes = (name: ByteString): string => `"${name.replaceAll('"', '""')}"`;
 
 /** Inodes in use: the root, then from lost+found on without gaps, which is how mke2fs numbers them. */
 export async function usedInodes({ disk, signal }: Pick<Debugfs, 'disk' | 'signal'>): Promise<number[]> {

@@ -7,6 +7,17 @@ import type { StorageUse } from './instance-files.js';
 /** What a new disk begins as. */
 export type DiskImage = Pick<Image, 'id' | 'rootDisk'>;
 
+/** What a new disk is to be that its image is not. */
+export interface DiskPreparation {
+  /** Size of the disk: a multiple of 1 MiB where it is not the image's, and not below that. */
+  readonly bytes: number;
+  /**
+   * Changes the new disk before anything else has read it, given a file or device with the whole of it as raw bytes, larger
+   * than the image where it is to be. What it throws, {@link DiskStorage.create} does.
+   */
+  readonly change: (raw: string) => Promise<void>;
+}
+
 /** How a disk came about from another, and what that cost. */
 export interface DiskClone {
   /** Written by copying what the source's own file holds; 0 where blocks are shared instead. */
@@ -39,9 +50,9 @@ export interface DiskStorage {
   readonly name: StorageName;
   /**
    * A fresh writable disk with the content of a read-only image, in a folder that has none. Takes no more room than the
-   * image's data.
+   * image's data and of what the preparation writes.
    */
-  create(image: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void>;
+  create(image: DiskImage, folder: CapturePaths, signal?: AbortSignal, preparation?: DiskPreparation): Promise<void>;
   /**
    * Keeps the present moment of a disk, which is written again afterwards, in a folder of its own, where nobody writes it.
    * Nobody writes the disk meanwhile, and what its VMM wrote was flushed. Called within a pause.

@@ -34,6 +34,7 @@ function isAllowed(call: readonly string[]): boolean {
     `list -H -d 0 -o name ${root}`,
     `get -H -o value offshoot:state_directory ${root}`,
     `set ${owner} ${root}`,
+    `set volsize=(?<size>[1-9][0-9]*) ${dataset}`,
     `list -H -o name (?:${dataset}|${snapshot})`,
     `list -H -o origin ${dataset}`,
     `list -H -p -o (?:available|used,usedbydataset,referenced) ${dataset}`,
@@ -50,8 +51,8 @@ function isAllowed(call: readonly string[]): boolean {
   const all = new RegExp(`^(?:version|capabilities|zfs (?:${commands.join('|')}))$`.replaceAll(' ', '\0'));
   const found = all.exec(call.join('\0'));
   if (found === null || call.some((word) => word.length > 255 && word.startsWith('tank/'))) return false;
-  const { bytes = '131072', from, to } = found.groups ?? {};
-  const size = BigInt(bytes);
+  const { bytes = '131072', size: newSize = bytes, from, to } = found.groups ?? {};
+  const size = BigInt(newSize);
   return size >= 131_072n && size <= 17_592_186_044_416n && size % 131_072n === 0n && from === to;
 }
 
@@ -71,6 +72,7 @@ const shapes = (state: string): readonly string[][] =>
     'zfs list -H -d 1 -t snapshot -s createtxg -o name,clones D',
     'zfs create -o mountpoint=none D',
     'zfs create -s -o volmode=dev -V BYTES D',
+    'zfs set volsize=BYTES D',
     'zfs snapshot S',
     'zfs clone -o volmode=none S D',
     'zfs clone -o volmode=dev S D',
@@ -165,7 +167,7 @@ const calls = (): fc.Arbitrary<readonly string[]> => {
       return shape.map((word) => {
         if (word === 'ROOT') return ZFS_DATASET;
         if (word === 'D') return d;
-        if (word === 'BYTES') return size;
+        if (word.endsWith('BYTES')) return word.replace('BYTES', size);
         if (word !== 'S') return word;
         return snapshots++ === 0 ? s : `${elsewhere ? d : (s.split('@')[0] ?? '')}@${label}`;
       });

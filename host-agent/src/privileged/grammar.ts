@@ -1,5 +1,5 @@
 import type { Capability } from './contract.js';
-import { BYTES, DATASET, NAME, OWNER, ROOT, SNAPSHOT, VOLUME_MODE, type Operand } from './operands.js';
+import { BYTES, DATASET, NAME, OWNER, ROOT, SIZE, SNAPSHOT, VOLUME_MODE, type Operand } from './operands.js';
 import { refusal } from './refusal.js';
 
 interface Shape {
@@ -24,7 +24,7 @@ export type Command = Question | Errand;
 const zfs = (...words: readonly (string | Operand)[]): Errand => ({ words: ['zfs', ...words], program: 'zfs' });
 
 /**
- * Every command there is. Those of zfs are the daemon's (storage/zfs/zfs-datasets.ts, open-zfs.ts), word by word. Only `destroy -r`
+ * Every command there is; the first that fits counts. Those of zfs are the daemon's (storage/zfs/zfs-datasets.ts, open-zfs.ts), word by word. Only `destroy -r`
  * is ever recursive: `-R` would take along clones that are elsewhere.
  */
 export const GRAMMAR: readonly Command[] = [
@@ -32,6 +32,7 @@ export const GRAMMAR: readonly Command[] = [
   { words: ['capabilities'], answer: 'capabilities' },
   zfs('list', '-H', '-d', '0', '-o', 'name', ROOT),
   zfs('get', '-H', '-o', 'value', 'offshoot:state_directory', ROOT),
+  zfs('set', SIZE, DATASET),
   zfs('set', OWNER, ROOT),
   zfs('list', '-H', '-o', 'name', NAME),
   zfs('list', '-H', '-o', 'origin', DATASET),

@@ -20,7 +20,8 @@ export function matchCall(call: readonly string[], configuration: Configuration)
 }
 
 const hasFixedWords = ({ words }: Command, call: readonly string[]): boolean =>
-  words.length === call.length && words.every((word, i) => typeof word !== 'string' || word === call[i]);
+  words.length === call.length &&
+  words.every((word, i) => (typeof word === 'string' ? word === call[i] : call[i]?.startsWith(word.begins ?? '')));
 
 /** Names the commands that begin as the call does, as far as any do. */
 function unknown(call: readonly string[]): Error {

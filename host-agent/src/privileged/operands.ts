@@ -7,6 +7,8 @@ import { quoted, refusal } from './refusal.js';
 export interface Operand {
   /** As it stands in the usage. */
   readonly name: string;
+  /** How its words begin, where that is what tells its command from another one. */
+  readonly begins?: string;
   /** @returns what it leads to in the program's arguments @throws InvalidInput saying what would be right */
   take(word: string, configuration: Configuration): string;
 }
@@ -52,6 +54,13 @@ export const BYTES: Operand = {
       `BYTES has to be a multiple of ${String(BYTES_UNIT)} of at most ${String(MOST_BYTES)}, not ${quoted(word)}`,
     );
   },
+};
+
+/** The size of a volume that is there. */
+export const SIZE: Operand = {
+  name: 'volsize=BYTES',
+  begins: 'volsize=',
+  take: (word, configuration) => `volsize=${BYTES.take(word.slice('volsize='.length), configuration)}`,
 };
 
 /** Whether a clone has a device. It never is looked into for partitions, which a guest could write. */

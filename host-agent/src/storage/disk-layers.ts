@@ -4,7 +4,8 @@ import { basename } from 'node:path';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
 import { isLayerName, mintLayerName, type LayerName } from '../domain/layer-name.js';
 import type { CapturePaths } from '../paths.js';
-import { createEmptyOverlay, readQcow2Header } from './qcow2-header.js';
+import { readQcow2Header } from './qcow2-header.js';
+import { createOverlay } from './qcow2-overlay.js';
 
 /**
  * A layer comes about in steps between which daemon, VMM or both may end; see {@link settleDisk} for what is then made of
@@ -28,7 +29,7 @@ export async function prepareLayer(folder: CapturePaths): Promise<string> {
     await link(folder.disk('qcow2'), folder.layer(base));
   }
   const top = folder.layer(mintLayerName());
-  await createEmptyOverlay(`${top}.tmp`, { virtualBytes, backing: base, backingFormat: 'qcow2' });
+  await createOverlay(`${top}.tmp`, { virtualBytes, backing: base, backingFormat: 'qcow2' });
   await rename(`${top}.tmp`, top);
   return top;
 }

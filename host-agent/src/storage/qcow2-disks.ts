@@ -1,16 +1,19 @@
 import { linkSync } from 'node:fs';
-import { readdir, rm, stat } from 'node:fs/promises';
+import { chmod, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import { isLayerName } from '../domain/layer-name.js';
 import { flushFile } from '../os/flush-file.js';
 import { sparseCopy } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
 import { worthLayer } from './layer-policy.js';
-import { createEmptyOverlay } from './qcow2-header.js';
+import { changedClusters } from './changed-clusters.js';
+import { CLUSTER_BYTES } from './qcow2-header.js';
+import { createOverlay, type OverlayContent } from './qcow2-overlay.js';
 
 /**
  * Each instance's disk is a qcow2 layer over the image's read-only root disk: made in no time, and its clone is as large
@@ -25,12 +28,21 @@ export class Qcow2Disks implements DiskStorage {
     readonly reflinks: boolean,
   ) {}
 
-  async create({ rootDisk }: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+  async create(
+    { rootDisk }: DiskImage,
+    folder: CapturePaths,
+    signal?: AbortSignal,
+    preparation?: DiskPreparation,
+  ): Promise<void> {
     signal?.throwIfAborted();
+    const { size } = await stat(rootDisk);
+    const virtualBytes = preparation?.bytes ?? size;
+    const content = preparation && (await prepare(rootDisk, preparedFile(folder), preparation, signal));
     // An absolute path is the one form of a backing name that means the same to every hypervisor, and QEMU looks for the name
     // of a protocol before the first slash only.
-    const { size } = await stat(rootDisk);
-    await createEmptyOverlay(folder.disk('qcow2'), { virtualBytes: size, backing: rootDisk, backingFormat: 'raw' });
+    const overlay = { virtualBytes, backing: rootDisk, backingFormat: 'raw', ...(content && { content }) } as const;
+    await createOverlay(folder.disk('qcow2'), overlay, signal);
+    if (content !== undefined) await rm(content.raw);
   }
 
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
@@ -46,7 +58,7 @@ export class Qcow2Disks implements DiskStorage {
   }
 
   async destroy(folder: CapturePaths): Promise<void> {
-    await rm(folder.disk('qcow2'), { force: true });
+    for (const file of [folder.disk('qcow2'), preparedFile(folder)]) await rm(file, { force: true });
     for (const name of await namesIn(folder)) if (isLayerName(name)) await rm(folder.layer(name), { force: true });
   }
 
@@ -99,6 +111,26 @@ export class Qcow2Disks implements DiskStorage {
   sweep(): Promise<readonly string[]> {
     return Promise.resolve([]);
   }
+}
+
+/** Ends as what a killed daemon leaves and the next one removes. */
+const preparedFile = ({ root }: CapturePaths): string => join(root, 'prepared-disk.tmp');
+
+/**
+ * Programs for file systems read raw disks only. So the whole disk is made as one, for as long as it takes to change it, and
+ * then compared with the image: what differs is all that the layer has to hold.
+ */
+async function prepare(
+  rootDisk: string,
+  raw: string,
+  { bytes, change }: DiskPreparation,
+  signal?: AbortSignal,
+): Promise<OverlayContent> {
+  await sparseCopy(rootDisk, raw, signal);
+  await chmod(raw, 0o600); // the image's own mode lets nobody write
+  await truncate(raw, bytes);
+  await change(raw);
+  return { raw, clusters: await changedClusters(rootDisk, raw, CLUSTER_BYTES, signal) };
 }
 
 async function namesIn({ root }: CapturePaths): Promise<string[]> {

@@ -1,9 +1,9 @@
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, rm, truncate } from 'node:fs/promises';
 import { flushFile } from '../os/flush-file.js';
 import { copyExtents, sparseCopy, type CopyCost } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../ports/disk-storage.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { WithoutLayers } from './without-layers.js';
 
@@ -22,10 +22,18 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
     super();
   }
 
-  async create({ rootDisk }: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+  async create(
+    { rootDisk }: DiskImage,
+    folder: CapturePaths,
+    signal?: AbortSignal,
+    preparation?: DiskPreparation,
+  ): Promise<void> {
     const disk = folder.disk('raw');
     await COPIES[this.name](rootDisk, disk, signal);
     await chmod(disk, 0o600); // the image's own mode lets nobody write
+    if (preparation === undefined) return;
+    await truncate(disk, preparation.bytes);
+    await preparation.change(disk);
   }
 
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {

@@ -41,6 +41,7 @@ const describe = (instance: Instance, storage: InstanceStorage | undefined): str
     ['Driver', instance.driver],
     ['CPUs', String(instance.vcpus)],
     ['Memory', formatBytes(instance.memoryBytes)],
+    ['Disk', instance.diskBytes === 0n ? '' : formatBytes(instance.diskBytes)],
     [
       'Address',
       instance.network === undefined ? '' : `${instance.network.ipv4}/${String(instance.network.prefixLength)}`,

@@ -10,6 +10,8 @@ export const REQUEST_LIMITS = {
   requestIdLength: 128,
   vcpus: { min: 1, max: 16, default: 1 },
   memory: { min: 128 * MIB, max: 64 * GIB, multipleOf: 2 * MIB, default: 512 * MIB },
+  /** An image's file system grows by up to 1024 times; the least of them has 512 MiB. */
+  disk: { max: 512 * GIB, multipleOf: MIB },
   labels: 64,
   labelKeyLength: 63,
   labelValueBytes: 256,
@@ -28,6 +30,20 @@ export const REQUEST_LIMITS = {
     argumentBytes: 128 * KIB - 1,
     /** Arguments and environment together, well under a guest's ARG_MAX (a quarter of an 8 MiB stack). */
     execBytes: 512 * KIB,
+  },
+  /** What is laid on an instance's own disk. */
+  injection: {
+    fileBytes: MIB,
+    /** All files together. */
+    filesBytes: 2 * MIB,
+    files: 256,
+    mode: 0o777,
+    defaultMode: 0o600,
+    /** The largest 32-bit number means nobody, to chown(2). */
+    maxId: 2 ** 32 - 2,
+    variables: 256,
+    environmentBytes: 128 * KIB,
+    pemBytes: 256 * KIB,
   },
   /** Of one call. */
   forks: 256,

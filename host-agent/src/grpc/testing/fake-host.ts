@@ -59,7 +59,12 @@ export class FakeHost implements InstanceOperations {
 
   create = (command: CreateInstanceCommand): Promise<{ instance: Instance; bootMs: number }> => {
     this.asked.push({ call: 'create', command });
-    const instance = this.#add({ name: command.name, labels: command.labels, memoryBytes: command.memoryBytes });
+    const instance = this.#add({
+      name: command.name,
+      labels: command.labels,
+      memoryBytes: command.memoryBytes,
+      ...(command.diskBytes === undefined ? {} : { diskBytes: command.diskBytes }),
+    });
     return Promise.resolve({ instance, bootMs: 4321.5 });
   };
 
@@ -265,7 +270,7 @@ export class FakeHost implements InstanceOperations {
   };
 
   #add(
-    from: Pick<Partial<Instance>, 'memoryBytes' | 'forkedFrom' | 'labels'> & { name: string | undefined },
+    from: Pick<Partial<Instance>, 'memoryBytes' | 'diskBytes' | 'forkedFrom' | 'labels'> & { name: string | undefined },
   ): Instance {
     const id = mintInstanceId();
     const { name = `made-up-${String(this.#instances.size)}`, ...rest } = from;

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
-import { ROOT_INODE, askDebugfs, changeByDebugfs, usedInodes } from '../debugfs.js';
+import { ROOT_INODE, askDebugfs, changeByDebugfs, inQuotes, usedInodes } from '../debugfs.js';
 import { parseInode } from '../debugfs-inode.js';
 import { shown } from '../tar/byte-string.js';
 import { refused } from './image-refused.js';
@@ -117,10 +117,10 @@ function inodeOf(folder: DirectoryNode, folders: ReadonlyMap<ImageNode, number>)
   return inode;
 }
 
-/** debugfs's scripts are read by lines; in quotes a quote is written twice. */
+/** debugfs's scripts are read by lines. */
 function quoted(name: string): string {
   if (/[\n\r]/.test(name)) throw refused('IMAGE_CONTENT_INVALID', `${shown(name)} has a line break in its name`);
-  return `"${name.replaceAll('"', '""')}"`;
+  return inQuotes(name);
 }
 
 async function xattrCommands({ scratch }: Debugfs, inodes: ReadonlyMap<number, ImageNode>): Promise<string[]> {

@@ -6,7 +6,7 @@ import { parseImageId } from '../../domain/ids.js';
 import { asCapacityIfFull } from '../../os/disk-space.js';
 import { CapturePaths } from '../../paths.js';
 import type { DiskImage, DiskStorage } from '../../ports/disk-storage.js';
-import { DiskContent } from './disk-content.js';
+import { DiskContent, STRETCH } from './disk-content.js';
 import type { StorageLab, StorageSubject } from './storage-lab.js';
 
 const MIB = 2 ** 20;
@@ -82,6 +82,63 @@ export function describeDiskStorage(subject: StorageSubject): void {
       expect(await content.holds(await newDisk('another'), 0x11, IN_IMAGE)).toBe(true);
       const { ownBytes, sharedBytes } = await storage.usage(disk);
       expect(ownBytes + sharedBytes).toBeLessThan(3 * MIB);
+    });
+
+    it('gives a new disk another size than its image and other content, before anybody reads it', async () => {
+      const disk = await newFolder('disk');
+      const changes = [
+        { offset: IN_IMAGE, value: 0 },
+        { offset: IN_IMAGE + MIB / 2, value: 0xa1 },
+        { offset: IN_HOLE, value: 0xb2 },
+        { offset: 47 * MIB, value: 0xc3 },
+      ];
+      await storage.create(image, disk, undefined, {
+        bytes: 48 * MIB,
+        change: async (raw) => {
+          await using file = await open(raw, 'r+');
+          // Of a device stat(2) tells no size.
+          for (const [offset, bytesRead] of [
+            [48 * MIB - 1, 1],
+            [48 * MIB, 0],
+          ] as const)
+            expect(await file.read(Buffer.alloc(1), 0, 1, offset)).toMatchObject({ bytesRead });
+          for (const { offset, value } of changes) await file.write(Buffer.alloc(STRETCH, value), 0, STRETCH, offset);
+        },
+      });
+      const fork = await newFolder('fork');
+      await storage.clone(disk, fork);
+      for (const each of [disk, fork]) {
+        for (const { offset, value } of changes) expect(await content.holds(each, value, offset)).toBe(true);
+        expect(await content.holds(each, 0x11, IN_IMAGE + MIB - STRETCH)).toBe(true);
+        expect(await content.holds(each, 0, 48 * MIB - STRETCH)).toBe(true);
+      }
+      await content.write(disk, 0xd4, 48 * MIB - STRETCH);
+      expect(await content.holds(disk, 0xd4, 48 * MIB - STRETCH)).toBe(true);
+      expect(await content.holds(await newDisk('another'), 0x11, IN_IMAGE)).toBe(true);
+      const { ownBytes, sharedBytes } = await storage.usage(disk);
+      expect(ownBytes + sharedBytes).toBeLessThan(4 * MIB);
+    });
+
+    it('makes nothing of a disk whose change fails, or whose caller goes meanwhile', async () => {
+      const folder = await newFolder('folder');
+      const caller = new AbortController();
+      const failing = [
+        { signal: undefined, change: () => Promise.reject(new Error('no such change')), says: 'no such change' },
+        {
+          signal: caller.signal,
+          change: () => {
+            caller.abort(new Error('gone'));
+            return Promise.reject(caller.signal.reason as Error);
+          },
+          says: 'gone',
+        },
+      ];
+      for (const { signal, change, says } of failing) {
+        await expect(storage.create(image, folder, signal, { bytes: 32 * MIB, change })).rejects.toThrow(says);
+        await expectNothingLeft(folder);
+      }
+      await storage.create(image, folder);
+      expect(await content.holds(folder, 0x11, IN_IMAGE)).toBe(true);
     });
 
     it('keeps a moment of a disk that is written again, flushed or not', async () => {

@@ -45,6 +45,11 @@ export class ZfsDatasets {
     await this.run(['create', '-s', '-o', 'volmode=dev', '-V', String(bytes), this.own(name)], signal);
   }
 
+  /** @param bytes a multiple of the volume's block size */
+  async resizeVolume(name: string, bytes: number, signal?: AbortSignal): Promise<void> {
+    await this.run(['set', `volsize=${String(bytes)}`, this.own(name)], signal);
+  }
+
   async snapshot(name: string, signal?: AbortSignal): Promise<void> {
     await this.run(['snapshot', this.own(name)], signal);
   }

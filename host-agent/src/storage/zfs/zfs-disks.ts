@@ -1,10 +1,10 @@
-import { readlink, rename, rm, symlink } from 'node:fs/promises';
+import { readlink, rename, rm, stat, symlink } from 'node:fs/promises';
 import { Mutex } from 'async-mutex';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
 import { flushFile } from '../../os/flush-file.js';
 import type { ImageId } from '../../domain/ids.js';
 import type { CapturePaths } from '../../paths.js';
-import type { DiskClone, DiskElsewhere, DiskImage, DiskStorage } from '../../ports/disk-storage.js';
+import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../../ports/disk-storage.js';
 import type { StorageUse } from '../../ports/instance-files.js';
 import { WithoutLayers } from '../without-layers.js';
 import { COMPLETE, leafOf } from './dataset-tree.js';
@@ -36,11 +36,20 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
     this.bases = new ZfsBases(datasets, program, devices);
   }
 
-  async create(image: DiskImage, folder: CapturePaths, signal?: AbortSignal): Promise<void> {
+  async create(
+    image: DiskImage,
+    folder: CapturePaths,
+    signal?: AbortSignal,
+    preparation?: DiskPreparation,
+  ): Promise<void> {
     const content = await this.bases.of(image, signal);
     const volume = await this.placeFor(folder, signal);
     await this.changing.runExclusive(() => this.datasets.clone(content, volume, true, signal));
+    // A volume would also be made smaller: one of the image's size stays as large as it is.
+    if (preparation !== undefined && preparation.bytes > (await stat(image.rootDisk)).size)
+      await this.datasets.resizeVolume(volume, preparation.bytes, signal);
     await this.attach(folder, signal);
+    await preparation?.change(folder.disk('raw'));
   }
 
   async snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {

@@ -82,8 +82,10 @@ export class ZfsDouble implements ZfsProgram {
       return lines(await Promise.all(rows));
     },
     get: (_options, [property = '', name = '']) => lines([this.datasets.get(name)?.properties.get(property) ?? '-']),
-    set: (_options, [assignment = '', name = '']) => {
+    set: async (_options, [assignment = '', name = ''], fail) => {
       const [property = '', value = ''] = assignment.split('=');
+      if (!this.datasets.has(name)) throw fail(`cannot open '${name}': dataset does not exist`);
+      if (property === 'volsize') await truncate(this.device(name), Number(value));
       this.datasets.get(name)?.properties.set(property, value);
       return '';
     },

@@ -81,6 +81,8 @@ export interface Instance {
   directory: string;
   /** Id of the snapshot it was forked from, where it was one; forked_from is then the instance that was taken of. */
   forkedFromSnapshot: string;
+  /** Size of its disk in bytes, as the guest sees it; 0 for one made by a version that did not record it. */
+  diskBytes: bigint;
 }
 
 export interface Instance_LabelsEntry {
@@ -170,6 +172,7 @@ function createBaseInstance(): Instance {
     agent: undefined,
     directory: "",
     forkedFromSnapshot: "",
+    diskBytes: 0n,
   };
 }
 
@@ -225,6 +228,12 @@ export const Instance: MessageFns<Instance> = {
     }
     if (message.forkedFromSnapshot !== "") {
       writer.uint32(130).string(message.forkedFromSnapshot);
+    }
+    if (message.diskBytes !== 0n) {
+      if (BigInt.asUintN(64, message.diskBytes) !== message.diskBytes) {
+        throw new globalThis.Error("value provided for field message.diskBytes of type uint64 too large");
+      }
+      writer.uint32(136).uint64(message.diskBytes);
     }
     return writer;
   },
@@ -373,6 +382,14 @@ export const Instance: MessageFns<Instance> = {
             message.forkedFromSnapshot = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.diskBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -420,6 +437,7 @@ export const Instance: MessageFns<Instance> = {
       : undefined;
     message.directory = object.directory ?? "";
     message.forkedFromSnapshot = object.forkedFromSnapshot ?? "";
+    message.diskBytes = (object.diskBytes !== undefined && object.diskBytes !== null) ? BigInt(object.diskBytes) : 0n;
     return message;
   },
 };

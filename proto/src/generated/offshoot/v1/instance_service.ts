@@ -65,11 +65,57 @@ export interface CreateInstanceRequest {
    * again, also after a restart of the daemon.
    */
   requestId: string;
+  /**
+   * Size of the instance's own disk in bytes, a multiple of 1 MiB up to 512 GiB, and not below the image's size; that when 0.
+   * The root file system fills it, and forks have one as large. What nobody has written takes no room.
+   */
+  diskBytes: bigint;
+  /**
+   * Environment of every workload of the instance, where that does not say otherwise: at most 256 variables, 128 KiB together;
+   * names that begin with OFFSHOOT_ are reserved. Also on its disk, for shells to read: /etc/offshoot/env.sh, mode 0600.
+   */
+  env: { [key: string]: string };
+  /** Files laid on the instance's own disk before its first boot, at most 256, 2 MiB together. */
+  files: DiskFile[];
+  /** TLS material laid there, too. */
+  tls: TlsMaterial | undefined;
 }
 
 export interface CreateInstanceRequest_LabelsEntry {
   key: string;
   value: string;
+}
+
+export interface CreateInstanceRequest_EnvEntry {
+  key: string;
+  value: string;
+}
+
+/** DiskFile is a file on an instance's own disk, and on those of its forks. It takes the place of one that the image has there. */
+export interface DiskFile {
+  /**
+   * Absolute path in the guest; missing folders are made, root's, mode 0755. Not in /dev, /proc, /run, /sys, /tmp, where
+   * something is mounted, nor in /opt/offshoot.
+   */
+  path: string;
+  /** Permission bits, at most 0777; 0600 when 0. */
+  mode: number;
+  /** Content, at most 1 MiB. */
+  content: Buffer;
+  /** Its owner. */
+  uid: number;
+  /** Its group. */
+  gid: number;
+}
+
+/** TlsMaterial is what a program in the guest needs to speak TLS, in PEM. */
+export interface TlsMaterial {
+  /** Certificate, and those it was issued by: /etc/offshoot/tls/cert.pem, mode 0644. */
+  certificate: string;
+  /** Its private key, unencrypted: /etc/offshoot/tls/key.pem, mode 0600. */
+  privateKey: string;
+  /** Certificates of authorities to trust, or empty: /etc/offshoot/tls/ca.pem, mode 0644. */
+  authorities: string;
 }
 
 /** Workload is a program the agent runs; its output goes to the instance's log. */
@@ -498,7 +544,20 @@ export interface StreamLogsResponse {
 }
 
 function createBaseCreateInstanceRequest(): CreateInstanceRequest {
-  return { name: "", image: "", driver: "", vcpus: 0, memoryBytes: 0n, labels: {}, workload: undefined, requestId: "" };
+  return {
+    name: "",
+    image: "",
+    driver: "",
+    vcpus: 0,
+    memoryBytes: 0n,
+    labels: {},
+    workload: undefined,
+    requestId: "",
+    diskBytes: 0n,
+    env: {},
+    files: [],
+    tls: undefined,
+  };
 }
 
 export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
@@ -529,6 +588,21 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
     }
     if (message.requestId !== "") {
       writer.uint32(66).string(message.requestId);
+    }
+    if (message.diskBytes !== 0n) {
+      if (BigInt.asUintN(64, message.diskBytes) !== message.diskBytes) {
+        throw new globalThis.Error("value provided for field message.diskBytes of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.diskBytes);
+    }
+    globalThis.Object.entries(message.env).forEach(([key, value]: [string, string]) => {
+      CreateInstanceRequest_EnvEntry.encode({ key: key as any, value }, writer.uint32(82).fork()).join();
+    });
+    for (const v of message.files) {
+      DiskFile.encode(v!, writer.uint32(90).fork()).join();
+    }
+    if (message.tls !== undefined) {
+      TlsMaterial.encode(message.tls, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -613,6 +687,41 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
             message.requestId = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.diskBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            const entry10 = CreateInstanceRequest_EnvEntry.decode(reader, reader.uint32());
+            if (entry10.value !== undefined) {
+              message.env[entry10.key] = entry10.value;
+            }
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.files.push(DiskFile.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.tls = TlsMaterial.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -650,6 +759,18 @@ export const CreateInstanceRequest: MessageFns<CreateInstanceRequest> = {
       ? Workload.fromPartial(object.workload)
       : undefined;
     message.requestId = object.requestId ?? "";
+    message.diskBytes = (object.diskBytes !== undefined && object.diskBytes !== null) ? BigInt(object.diskBytes) : 0n;
+    message.env = (globalThis.Object.entries(object.env ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.files = object.files?.map((e) => DiskFile.fromPartial(e)) || [];
+    message.tls = (object.tls !== undefined && object.tls !== null) ? TlsMaterial.fromPartial(object.tls) : undefined;
     return message;
   },
 };
@@ -717,6 +838,255 @@ export const CreateInstanceRequest_LabelsEntry: MessageFns<CreateInstanceRequest
     const message = createBaseCreateInstanceRequest_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseCreateInstanceRequest_EnvEntry(): CreateInstanceRequest_EnvEntry {
+  return { key: "", value: "" };
+}
+
+export const CreateInstanceRequest_EnvEntry: MessageFns<CreateInstanceRequest_EnvEntry> = {
+  encode(message: CreateInstanceRequest_EnvEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateInstanceRequest_EnvEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateInstanceRequest_EnvEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CreateInstanceRequest_EnvEntry>): CreateInstanceRequest_EnvEntry {
+    return CreateInstanceRequest_EnvEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CreateInstanceRequest_EnvEntry>): CreateInstanceRequest_EnvEntry {
+    const message = createBaseCreateInstanceRequest_EnvEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseDiskFile(): DiskFile {
+  return { path: "", mode: 0, content: Buffer.alloc(0), uid: 0, gid: 0 };
+}
+
+export const DiskFile: MessageFns<DiskFile> = {
+  encode(message: DiskFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(16).uint32(message.mode);
+    }
+    if (message.content.length !== 0) {
+      writer.uint32(26).bytes(message.content);
+    }
+    if (message.uid !== 0) {
+      writer.uint32(32).uint32(message.uid);
+    }
+    if (message.gid !== 0) {
+      writer.uint32(40).uint32(message.gid);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiskFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiskFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.mode = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.content = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.uid = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.gid = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiskFile>): DiskFile {
+    return DiskFile.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiskFile>): DiskFile {
+    const message = createBaseDiskFile();
+    message.path = object.path ?? "";
+    message.mode = object.mode ?? 0;
+    message.content = object.content ?? Buffer.alloc(0);
+    message.uid = object.uid ?? 0;
+    message.gid = object.gid ?? 0;
+    return message;
+  },
+};
+
+function createBaseTlsMaterial(): TlsMaterial {
+  return { certificate: "", privateKey: "", authorities: "" };
+}
+
+export const TlsMaterial: MessageFns<TlsMaterial> = {
+  encode(message: TlsMaterial, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificate !== "") {
+      writer.uint32(10).string(message.certificate);
+    }
+    if (message.privateKey !== "") {
+      writer.uint32(18).string(message.privateKey);
+    }
+    if (message.authorities !== "") {
+      writer.uint32(26).string(message.authorities);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TlsMaterial {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTlsMaterial();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificate = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.privateKey = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.authorities = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TlsMaterial>): TlsMaterial {
+    return TlsMaterial.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TlsMaterial>): TlsMaterial {
+    const message = createBaseTlsMaterial();
+    message.certificate = object.certificate ?? "";
+    message.privateKey = object.privateKey ?? "";
+    message.authorities = object.authorities ?? "";
     return message;
   },
 };
