@@ -146,34 +146,51 @@ describe('a VM that has written 200 MiB, on a filesystem without reflinks', () =
     },
   );
 
-  // What a daemon has come to when these appear: a name for the old file, the new file, the new file under the disk's name.
-  it.each([
-    ['the layer has its name', /^layer-.*\.qcow2$/],
-    ['its new file is made', /^layer-.*\.tmp$/],
-    ['its new file takes the writes', /^disk\.qcow2\.tmp$/],
-    ['its new file is the disk', /^disk\.qcow2$/],
-  ])('loses nothing when the daemon is killed as %s', async (_, name) => {
-    const { vmmPid, directory: folder } = (await host.get('source')).instance!;
-    const log = await readFile(join(folder, 'logs', 'workload.log'), 'utf8');
-    const counted = countOf(log.match(/^count \d+$/gm)!.at(-1)!);
-    // 16 MiB more, all that it writes in turn: enough for a layer.
-    await host.logLine('source', (line) => countOf(line) > counted + 33);
-    const watcher = watch(folder, (event, file) => {
-      if (event === 'rename' && name.test(file ?? '')) process.kill(host.daemon.pid, 'SIGKILL');
+  // One with few layers: beyond eight, what its guest writes in turn is not worth one more.
+  describe('and is not forked to the end', () => {
+    let itsFirst: string;
+    beforeAll(async () => {
+      await bootWriter(host, 'victim', 12);
+      itsFirst = (await host.logLine('victim', (line) => line.startsWith('wrote first'))).slice('wrote first '.length);
+      await host.logLine('victim', (line) => line === 'armed');
     });
-    watcher.unref();
-    await expect(host.fork({ source: 'source', name: 'cut-short', fromRunning: true })).rejects.toThrow();
-    watcher.close();
-    await host.stopDaemon('SIGKILL');
-    await host.startDaemon();
-    expect((await host.get('source')).instance).toMatchObject({ vmmPid });
-    const { answer } = await fork('source', 'after');
-    expect(answer).toMatchObject({ sums: { first }, counts: true });
-    await host.delete('after');
-    expect((await readdir(folder)).filter((file) => file.endsWith('.tmp'))).toEqual([]);
-    const chain = await run('qemu-img', ['info', '-U', '--backing-chain', '--output=json', join(folder, 'disk.qcow2')]);
-    // Below the disk's own file, whose second name is a layer's, too; at the bottom the image.
-    expect((JSON.parse(chain.stdout) as object[]).length - 1).toBe((await layers('source')).length);
+    afterAll(() => host.delete('victim'));
+
+    // What a daemon has come to when these appear: a name for the old file, the new file, the new file under the disk's name.
+    it.each([
+      ['the layer has its name', /^layer-.*\.qcow2$/],
+      ['its new file is made', /^layer-.*\.tmp$/],
+      ['its new file takes the writes', /^disk\.qcow2\.tmp$/],
+      ['its new file is the disk', /^disk\.qcow2$/],
+    ])('loses nothing when the daemon is killed as %s', async (_, name) => {
+      const { vmmPid, directory: folder } = (await host.get('victim')).instance!;
+      const log = await readFile(join(folder, 'logs', 'workload.log'), 'utf8');
+      const counted = countOf(log.match(/^count \d+$/gm)!.at(-1)!);
+      // 16 MiB more, all that it writes in turn: enough for a layer.
+      await host.logLine('victim', (line) => countOf(line) > counted + 33);
+      const watcher = watch(folder, (event, file) => {
+        if (event === 'rename' && name.test(file ?? '')) process.kill(host.daemon.pid, 'SIGKILL');
+      });
+      watcher.unref();
+      await expect(host.fork({ source: 'victim', name: 'cut-short', fromRunning: true })).rejects.toThrow();
+      watcher.close();
+      await host.stopDaemon('SIGKILL');
+      await host.startDaemon();
+      expect((await host.get('victim')).instance).toMatchObject({ vmmPid });
+      const { answer } = await fork('victim', 'after');
+      expect(answer).toMatchObject({ sums: { first: itsFirst }, counts: true });
+      await host.delete('after');
+      expect((await readdir(folder)).filter((file) => file.endsWith('.tmp'))).toEqual([]);
+      const chain = await run('qemu-img', [
+        'info',
+        '-U',
+        '--backing-chain',
+        '--output=json',
+        join(folder, 'disk.qcow2'),
+      ]);
+      // Below the disk's own file, whose second name is a layer's, too; at the bottom the image.
+      expect((JSON.parse(chain.stdout) as object[]).length - 1).toBe((await layers('victim')).length);
+    });
   });
 
   it('stopped, it is forked without copying either', async () => {

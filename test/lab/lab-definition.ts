@@ -33,7 +33,7 @@ export const COMPONENTS = ['main', 'contrib'] as const;
 /** Everything the lab host's system is made of, but for the kernel. */
 export const SYSTEM_INPUTS = { layout: LAYOUT, suite: SUITE, packages: Object.keys(PACKAGES).sort() };
 
-/** Its machine. SVM and nested paging are emulated, so that the kernel's kvm-amd works; two processors, each a thread. */
+/** Its machine. SVM and nested paging are emulated, so that the kernel's kvm-amd works; two processors. */
 export const MACHINE = {
   cpu: 'EPYC-v3,+svm,+npt',
   processors: 2,
