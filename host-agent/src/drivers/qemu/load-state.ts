@@ -1,5 +1,6 @@
 import { Corrupt, Unreachable } from '@offshoot/shared/errors.js';
 import type { VmExit } from '../../ports/driver.js';
+import { diedAtStart } from '../vmm-child.js';
 import type { QmpClient } from './qmp-client.js';
 import type { QemuProcess } from './qemu-process.js';
 
@@ -9,7 +10,7 @@ import type { QemuProcess } from './qemu-process.js';
  * instead of the event `failed`, which may come before those words.
  * @param options `lateBlockActivate`: the VMM takes possession of the disks, and their locks, when it first runs, not when
  *   it has loaded
- * @throws Corrupt when the stream cannot be loaded
+ * @throws Corrupt when the stream cannot be loaded; Unreachable when the VMM was killed meanwhile
  */
 export async function loadState(
   { qmp, exited }: QemuProcess,
@@ -31,7 +32,9 @@ export async function loadState(
     ]);
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
-    throw notLoaded(await exited, error);
+    const exit = await exited;
+    // One that does not like what it loads ends by itself, or fails an assertion.
+    throw exit.signal === 'SIGKILL' ? diedAtStart('QEMU', exit, error) : notLoaded(exit, error);
   }
 }
 
