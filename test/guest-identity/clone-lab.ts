@@ -159,6 +159,18 @@ export class Clone implements AsyncDisposable {
     return answer!;
   }
 
+  /**
+   * Whether its kernel has moved a frame since the capture, as kernels may: the host would deliver into the page it was in then.
+   * Such a clone is none to fork.
+   */
+  get hasMovedFrames(): boolean {
+    const captured = this.instance.capture?.registeredMailboxes ?? [];
+    const addresses = new Map(captured.map(({ nonce, segmentAddresses }) => [nonce, segmentAddresses.join()]));
+    return this.registrations.some(
+      ({ nonce, segmentAddresses }) => addresses.has(nonce) && addresses.get(nonce) !== segmentAddresses.join(),
+    );
+  }
+
   /** Becomes the fork: identity and task, as the daemon delivers them. */
   async fork({ name, json }: TaskDelivery): Promise<ForkAnswers> {
     const parts = [CLOCK, ENTROPY].map((part) => ({
