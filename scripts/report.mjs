@@ -16,10 +16,10 @@ export default class Report {
       for (const suite of module.children.allSuites())
         if (suite.errors().length > 0) fail(suite.fullName, suite.errors());
       for (const test of module.children.allTests()) {
-        const { state, errors } = test.result();
+        const { state, errors, note } = test.result();
         if (state === 'passed') passed.push(test.fullName);
         else if (state === 'failed') fail(test.fullName, errors);
-        else skipped.push(test.fullName);
+        else skipped.push(note === undefined ? test.fullName : `${test.fullName} (${note})`);
       }
     }
     const seconds = modules.map((module) => [module.relativeModuleId, Math.round(module.diagnostic().duration / 1000)]);
