@@ -123,7 +123,7 @@ describe.each(DRIVERS)('a session with the driver %s', (driver, program) => {
     skip(missing !== '', missing);
     await host.logLine('two', (line) => line === 'armed');
     await cli.json('snapshot', 'create', 'two', '--name', 'moment');
-    await says('rm', '--force', 'two'); // few at a time: each processor here is a thread outside
+    await says('rm', '--force', 'two'); // few at a time: they share one processor
     const answer = await says(
       ...['snapshot', 'fork', 'moment', '--name', 'three', '--mailbox', 'task={"number":3}', ...PATIENTLY],
     );
