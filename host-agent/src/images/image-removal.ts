@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { renameSync, statSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { InvalidState, OffshootError, errnoOf } from '@offshoot/shared/errors.js';
+import { InvalidState, OffshootError } from '@offshoot/shared/errors.js';
 import { syncDirectory } from '../os/durable-file.js';
+import { unlessMissing } from '../os/unless-missing.js';
 import type { Logger } from 'pino';
 import type { ImageId } from '../domain/ids.js';
 import type { Image, ImageUsers } from '../ports/image-store.js';
@@ -54,7 +55,7 @@ export class ImageRemoval {
 
   async emptyTrash(): Promise<void> {
     const { directory } = this.parts;
-    for (const name of await namesIn(directory))
+    for (const name of (await unlessMissing(readdir(directory))) ?? [])
       if (name.startsWith(TRASH_PREFIX)) await rm(join(directory, name), { recursive: true, force: true });
   }
 
@@ -128,9 +129,3 @@ function named(noun: string, names: readonly string[]): string[] {
   const more = names.length > NAMED ? ` and ${String(names.length - NAMED)} more` : '';
   return [`the ${noun}${names.length > 1 ? 's' : ''} ${names.slice(0, NAMED).join(', ')}${more}`];
 }
-
-const namesIn = (folder: string): Promise<string[]> =>
-  readdir(folder).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  });

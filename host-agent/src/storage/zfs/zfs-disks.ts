@@ -1,7 +1,8 @@
 import { readlink, rename, rm, stat, symlink } from 'node:fs/promises';
 import { Mutex } from 'async-mutex';
-import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
+import { Corrupt } from '@offshoot/shared/errors.js';
 import { flushFile } from '../../os/flush-file.js';
+import { unlessMissing } from '../../os/unless-missing.js';
 import type { ImageId } from '../../domain/ids.js';
 import type { CapturePaths } from '../../paths.js';
 import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../../ports/disk-storage.js';
@@ -205,12 +206,3 @@ const sharing = (started: number): DiskClone => ({
   layers: 0,
   ms: performance.now() - started,
 });
-
-async function unlessMissing<T>(value: Promise<T>): Promise<T | undefined> {
-  try {
-    return await value;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}

@@ -1,6 +1,7 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Timeout, errnoOf } from '@offshoot/shared/errors.js';
+import { Timeout } from '@offshoot/shared/errors.js';
+import { unlessMissing } from '../../os/unless-missing.js';
 import { zvolNameOf } from '../../os/zvol-name.js';
 import { tryPatiently, type Patience } from './patience.js';
 
@@ -57,18 +58,9 @@ export class ZvolDevices {
   }
 
   private async find(dataset: string): Promise<string | undefined> {
-    const named = await realPathOf(this.pathOf(dataset));
+    const named = await unlessMissing(realpath(this.pathOf(dataset)));
     if (named !== undefined && (await this.names.nameOf(named)) === dataset) return named;
     for (const node of await this.names.nodes()) if ((await this.names.nameOf(node)) === dataset) return node;
     return undefined;
-  }
-}
-
-async function realPathOf(path: string): Promise<string | undefined> {
-  try {
-    return await realpath(path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }
