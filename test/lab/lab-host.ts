@@ -48,6 +48,8 @@ export async function runLabHost(
       ...['-kernel', system.vmlinuz, '-initrd', system.initrd],
       ...['-append', 'console=ttyS0 quiet loglevel=3 mitigations=off panic=-1'],
       ...[...drive(system.disk), ...drive(disks.run), ...drive(disks.modules)],
+      // Only to look into one that hangs: QEMU's registers, interrupt controllers, timers.
+      ...['-monitor', `unix:${escaped(join(folder, 'monitor'))},server=on,wait=off`],
       ...['-device', 'virtio-serial-pci', ...port(1, report), ...port(2, status)],
     ],
     { stdin: 'ignore', buffer: false, reject: false, cancelSignal: signal, forceKillAfterDelay: 1000 },
