@@ -82,7 +82,13 @@ describe('the guest agent', () => {
   });
 
   it('puts a whole identity into force by call', async () => {
-    const inside = { hostname: 'fork-1', machineId: 'ab'.repeat(16), entropy: Buffer.alloc(64), hostTimeMs: 2 ** 40 };
+    const inside = {
+      hostname: 'fork-1',
+      machineId: 'ab'.repeat(16),
+      entropy: Buffer.alloc(64),
+      hostTimeMs: 2 ** 40,
+      credential: Buffer.alloc(43, 'c'),
+    };
     await reconfigure(await agent.host.session(), { ...identity, ...inside });
     expect(agent.parts.calls).toEqual([
       'network 10.0.2.30',
@@ -91,6 +97,7 @@ describe('the guest agent', () => {
       'hostname fork-1',
       'machine-id 32',
       'host-keys removed',
+      `credential ${'c'.repeat(43)}`,
       'generation 1',
     ]);
     const software = await agent.local();
@@ -102,7 +109,11 @@ describe('the guest agent', () => {
     const client = await agent.host.session();
     expect(await quiesce(client, { freezeWorkload: true, timeoutMs: 0 })).toEqual({ workloadOutputEnd: 0n });
     await thaw(client, { hostTimeMs: 6000 });
-    expect(agent.parts.calls).toEqual(['sync', 'sync', 'clock 6000']);
+    expect(agent.parts.calls).toEqual(['sync', 'credential wiped', 'sync', 'clock 6000']);
+    agent.parts.calls.length = 0;
+    await thaw(client, { hostTimeMs: 0, credential: Buffer.alloc(43, 'c') });
+    expect(agent.parts.calls).toEqual([`credential ${'c'.repeat(43)}`]);
+    await expect(thaw(client, { hostTimeMs: 0, credential: Buffer.alloc(42, 'c') })).rejects.toMatchObject({ code: 3 });
     await expect(quiesce(client, { freezeWorkload: true, timeoutMs: 1 })).rejects.toMatchObject({ code: 3 });
     await expect(thaw(client, { hostTimeMs: NaN })).rejects.toMatchObject({ code: 3 });
   });

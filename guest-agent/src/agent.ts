@@ -4,7 +4,7 @@ import type { ByteSource } from './channel/byte-source.js';
 import { GuestChannel } from './channel/guest-channel.js';
 import { ForkIdentities } from './identity/fork-identities.js';
 import { firstRehearsal } from './identity/first-rehearsal.js';
-import type { ForkIdentity } from './identity/fork-identity.js';
+import { parseCredential, type ForkIdentity } from './identity/fork-identity.js';
 import type { HookDirectory } from './hooks/hook-directory.js';
 import type { IdentityParts } from './identity/identity-steps.js';
 import { catchUp } from './identity/wall-clock.js';
@@ -60,6 +60,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     workload: options.workloads,
     hooks: options.hooks.beforeSnapshot,
     drained: () => workload.drained(),
+    wipeSecrets: () => {
+      options.identity.credential.wipe();
+    },
     sync: options.sync,
     look: () => wake.look(),
     now: () => performance.now(),
@@ -101,8 +104,12 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       // The capture is taken with these addresses, and the kernel may have moved pages since they were last told.
       changed();
     },
-    thaw: (hostTimeMs) => {
+    thaw: (hostTimeMs, credential) => {
       if (!(hostTimeMs >= 0 && hostTimeMs < END_OF_TIME)) throw InvalidInput.field('host_time_ms', 'is no time');
+      if (credential !== undefined) {
+        options.identity.credential.set(parseCredential(credential));
+        credential.fill(0);
+      }
       const step = catchUp(options.identity.clock, hostTimeMs);
       quiescence.thaw();
       if (step > 0) log(`clock stepped by ${step.toFixed(1)} ms`);

@@ -5,6 +5,7 @@ import { messageOf } from '@offshoot/shared/errors.js';
 import { runAgent } from './agent.js';
 import { HostSource } from './channel/host-source.js';
 import { HOOKS, HookDirectory } from './hooks/hook-directory.js';
+import { CredentialFile } from './identity/credential-file.js';
 import { Generation } from './identity/generation.js';
 import { NameFiles } from './identity/name-files.js';
 import { SshHostKeys } from './identity/ssh-host-keys.js';
@@ -44,6 +45,7 @@ runAgent(
       entropy: { add: addEntropy },
       names,
       hostKeys,
+      credential: new CredentialFile(),
       generation,
     },
     present: () => {

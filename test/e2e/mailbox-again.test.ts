@@ -50,6 +50,7 @@ describe('mailboxes that are armed again after each delivery', () => {
     expect(all).toEqual([
       ['bare', 3840, false],
       ['offshoot.clock', 3840, true],
+      ['offshoot.credential', 3840, true],
       ['offshoot.entropy', 3840, true],
       ['offshoot.network', 3840, true],
       ['offshoot.rehearsal', 3840, true],

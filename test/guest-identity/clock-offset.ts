@@ -1,8 +1,7 @@
-import { open, readFile, type FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PAGE, guestMemory } from '../harness/guest-memory.js';
 
-const PAGE = 4096;
-const CHUNK = 256 * PAGE;
 const TIME_OFFSET = 64;
 const SAMPLES = 300;
 const PAUSE_MS = 4;
@@ -25,17 +24,10 @@ export async function clockOffset(vmmPid: number, mark: string): Promise<number>
 }
 
 async function placeOfClock(memory: FileHandle, vmmPid: number, mark: string): Promise<number> {
-  const chunk = Buffer.alloc(CHUNK);
-  for (const line of (await readFile(`/proc/${String(vmmPid)}/maps`, 'latin1')).split('\n')) {
-    const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) .*\/memory(?: |$)/.exec(line) ?? [];
-    if (from === undefined || to === undefined) continue;
-    for (let at = parseInt(from, 16); at < parseInt(to, 16); at += CHUNK) {
-      const { bytesRead } = await memory.read(chunk, 0, Math.min(CHUNK, parseInt(to, 16) - at), at);
-      for (let page = 0; page < bytesRead; page += PAGE)
-        if (chunk.toString('latin1', page, page + mark.length) === mark && (await isLively(memory, at + page)))
-          return at + page;
-    }
-  }
+  for await (const { at, bytes } of guestMemory(vmmPid))
+    for (let page = 0; page < bytes.length; page += PAGE)
+      if (bytes.toString('latin1', page, page + mark.length) === mark && (await isLively(memory, at + page)))
+        return at + page;
   throw new Error('no clock in the memory of the VM');
 }
 

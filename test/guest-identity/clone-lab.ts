@@ -5,7 +5,8 @@ import type { Instance as InstanceMessage } from '@offshoot/proto/generated/offs
 import { NETWORK_MAILBOX, REHEARSAL_MAILBOX, type ContentType } from '@offshoot/shared/mailbox/frame-layout.js';
 import { pino } from 'pino';
 import { networkPayload } from '../../host-agent/src/app/handoffs/fork-identity.js';
-import { CLOCK, ENTROPY } from '../../host-agent/src/app/handoffs/identity-part-handoff.js';
+import { CLOCK, CREDENTIAL, ENTROPY } from '../../host-agent/src/app/handoffs/identity-part-handoff.js';
+import { InstanceCredentials } from '../../host-agent/src/app/instance-credentials.js';
 import { mintInstanceId, parseInstanceId } from '../../host-agent/src/domain/ids.js';
 import type { Instance } from '../../host-agent/src/domain/instance.js';
 import { QemuDriver } from '../../host-agent/src/drivers/qemu/qemu-driver.js';
@@ -173,10 +174,11 @@ export class Clone implements AsyncDisposable {
 
   /** Becomes the fork: identity and task, as the daemon delivers them. */
   async fork({ name, json }: TaskDelivery): Promise<ForkAnswers> {
-    const parts = [CLOCK, ENTROPY].map((part) => ({
+    const credential = new InstanceCredentials().of(this.instance.id).issue();
+    const parts = [CLOCK, ENTROPY, CREDENTIAL].map((part) => ({
       name: part.mailbox,
       contentType: part.contentType,
-      payload: part.payload(),
+      payload: part.payload({ instance: this.instance, credential }),
     }));
     const network = { name: NETWORK_MAILBOX, contentType: 'json', payload: networkPayload(this.instance) } as const;
     const task = { name, contentType: 'json', payload: Buffer.from(json) } as const;

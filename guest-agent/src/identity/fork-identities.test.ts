@@ -10,6 +10,7 @@ const identity = { ...network, hostname: 'fork-1', machineId: 'ab'.repeat(16), h
 const MAILBOX = 'offshoot.network';
 const CLOCK = 'offshoot.clock';
 const ENTROPY = 'offshoot.entropy';
+const CREDENTIAL = 'offshoot.credential';
 
 describe('the identity of a fork', () => {
   let frames: FramesOfTest;
@@ -20,11 +21,18 @@ describe('the identity of a fork', () => {
   let identities: ForkIdentities;
   const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
   /** As the host does: each part of the identity into its own mailbox. */
-  const deliver = ({ hostTimeMs, entropy, ...names }: Partial<typeof identity> & { entropy?: Buffer }): void => {
+  const deliver = ({
+    hostTimeMs,
+    entropy,
+    credential,
+    ...names
+  }: Partial<typeof identity> & { entropy?: Buffer; credential?: Buffer }): void => {
     frames.deliver(MAILBOX, json(names));
     if (hostTimeMs !== undefined) frames.deliver(CLOCK, json({ hostTimeMs }));
     if (entropy !== undefined) frames.deliver(ENTROPY, entropy, { transport: 'none' }, 'bytes');
+    if (credential !== undefined) frames.deliver(CREDENTIAL, credential, { transport: 'none' }, 'bytes');
   };
+  const credentialOf = (text: string): Buffer => Buffer.alloc(43, text);
   const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
   beforeEach(() => {
@@ -95,6 +103,26 @@ describe('the identity of a fork', () => {
     for (const { payload } of answered) expect(payload.some((byte) => byte !== 0)).toBe(false);
   });
 
+  it('has its credential before its generation grows, and it stays in no memory but that of its file', () => {
+    const credential = credentialOf('secret');
+    const set = vi.spyOn(parts.credential, 'set');
+    deliver({ ...network, credential });
+    const page = frames.page(CREDENTIAL);
+    expect(page.includes(credential)).toBe(true);
+    identities.look();
+    expect(parts.calls).toEqual([
+      'found',
+      'network 10.1.2.3',
+      `credential ${credential.toString()}`,
+      'generation 1',
+      'thaw',
+      'applied',
+      'told',
+    ]);
+    expect(page.includes(credential)).toBe(false);
+    expect(set.mock.calls).toEqual([[Buffer.alloc(43)]]);
+  });
+
   it('waits with thaw and answer for the hooks, which know the new generation', async () => {
     hooks = ['/hook'];
     deliver(network);
@@ -121,6 +149,7 @@ describe('the identity of a fork', () => {
     ['its time is none', () => frames.deliver(CLOCK, json({ hostTimeMs: 'now' }))],
     ['its time is torn', () => (frames.deliver(CLOCK, json({ hostTimeMs: 0 })), (frames.page(CLOCK)[256]! ^= 1))],
     ['its random bytes are too few', () => frames.deliver(ENTROPY, Buffer.alloc(63), { transport: 'none' }, 'bytes')],
+    ['its credential is none', () => frames.deliver(CREDENTIAL, Buffer.alloc(43, '='), { transport: 'none' }, 'bytes')],
   ])('is refused whole when %s', (_, deliverPart) => {
     deliver(network);
     deliverPart();
@@ -170,12 +199,15 @@ describe('the identity of a fork', () => {
     ]);
   });
 
-  it('that repeats by call what is in force changes nothing', async () => {
+  it('that repeats by call what is in force changes nothing but the credential', async () => {
     deliver(identity);
     identities.look();
     parts.calls.length = 0;
     await identities.apply({ ...identity, hostTimeMs: identity.hostTimeMs + 2000 });
     expect(parts.calls).toEqual(['found', 'thaw']);
+    // A daemon that took over sends another credential, and knows no other.
+    await identities.apply({ ...identity, credential: credentialOf('other') });
+    expect(parts.calls.slice(2)).toEqual(['found', `credential ${credentialOf('other').toString()}`, 'thaw']);
     await identities.apply({ ...identity, hostname: 'other' });
     expect(parts.calls).toContain('generation 2');
   });

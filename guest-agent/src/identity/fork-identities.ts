@@ -50,12 +50,15 @@ export class ForkIdentities {
 
   /**
    * Puts an identity into force that came by call. One that repeats what is in force, because its answer was lost, changes
-   * nothing. @throws what {@link applyIdentity} throws
+   * nothing but the credential. @throws what {@link applyIdentity} throws
    */
   async apply(identity: ForkIdentity): Promise<void> {
     await this.underWay;
     this.parts.quiescence.identityArrives();
     if (this.repeats(identity)) {
+      // A daemon that took over knows no credential but the one it sends.
+      if (identity.credential !== undefined) this.parts.identity.credential.set(identity.credential);
+      identity.credential?.fill(0);
       this.parts.quiescence.thaw();
       return;
     }
@@ -102,7 +105,9 @@ export class ForkIdentities {
     try {
       return applyIdentity(this.parts.identity, identity, runningMs);
     } finally {
-      identity.entropy?.fill(0); // what the kernel's generator was seeded with is nobody else's to know
+      // What the kernel's generator was seeded with is nobody's to know, and the credential has its file.
+      identity.entropy?.fill(0);
+      identity.credential?.fill(0);
     }
   }
 

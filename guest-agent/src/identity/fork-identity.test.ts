@@ -8,6 +8,7 @@ const inside = {
   machineId: '0123456789abcdef0123456789abcdef',
   entropy: bytes,
   hostTimeMs: 1_767_225_600_000.25,
+  credential: Buffer.alloc(43, 'aZ09-_'),
 };
 
 describe('the identity of a fork', () => {
@@ -40,6 +41,13 @@ describe('the identity of a fork', () => {
     ['hostTimeMs', Number.NaN],
     ['hostTimeMs', Number.POSITIVE_INFINITY],
     ['hostTimeMs', Date.UTC(3000)],
+    ['credential', Buffer.alloc(42, 'a')],
+    ['credential', Buffer.alloc(44, 'a')],
+    ['credential', Buffer.alloc(43)],
+    ['credential', Buffer.alloc(43, 'a\n')],
+    ['credential', Buffer.alloc(43, '+/=')],
+    ['credential', Buffer.alloc(43, 0xe9)],
+    ['credential', 'a'.repeat(43)],
   ])('is refused with the %s %j', (field, value) => {
     expect(() => parseForkIdentity({ ...network, ...inside, [field]: value })).toThrow(
       expect.objectContaining({

@@ -1,3 +1,4 @@
+import { CREDENTIAL_LENGTH, CREDENTIAL_PATTERN } from '@offshoot/shared/credential.js';
 import { InvalidInput } from '@offshoot/shared/errors.js';
 import { parseGuestIdentity, type GuestIdentity } from '../network/guest-identity.js';
 
@@ -9,6 +10,8 @@ export interface ForkIdentity extends GuestIdentity {
   readonly entropy?: Buffer;
   /** Wall clock of the host at delivery, in milliseconds since 1970; may have a fraction. */
   readonly hostTimeMs?: number;
+  /** Secret by which software in this VM shows which instance it is; wiped once it is in its file. */
+  readonly credential?: Buffer;
 }
 
 /** Twice the 256 bits the kernel's generator works with. */
@@ -22,6 +25,23 @@ const [YEAR_2000, YEAR_3000] = [Date.UTC(2000), Date.UTC(3000)];
 
 const refuse = (field: string, expectation: string): InvalidInput =>
   InvalidInput.field(field, expectation, 'FORK_IDENTITY_MALFORMED');
+
+/**
+ * Checks a credential without making a string of it, which could not be wiped.
+ * @throws InvalidInput
+ */
+export function parseCredential(value: unknown): Buffer {
+  if (!Buffer.isBuffer(value) || value.length !== CREDENTIAL_LENGTH || !value.every(isCredentialByte))
+    throw refuse('credential', `must be ${String(CREDENTIAL_LENGTH)} characters of base64url`);
+  return value;
+}
+
+const CREDENTIAL_BYTES = new Set(
+  Array.from({ length: 128 }, (_, byte) => byte).filter((byte) =>
+    CREDENTIAL_PATTERN.test(String.fromCharCode(byte).repeat(CREDENTIAL_LENGTH)),
+  ),
+);
+const isCredentialByte = (byte: number): boolean => CREDENTIAL_BYTES.has(byte);
 
 /** Each takes the value of one optional field. @throws InvalidInput naming the field */
 const OPTIONAL = {
@@ -45,6 +65,7 @@ const OPTIONAL = {
       throw refuse('hostTimeMs', 'must be milliseconds since 1970, from the years 2000 to 2999');
     return value;
   },
+  credential: parseCredential,
 } as const;
 
 const optional = <Field extends keyof typeof OPTIONAL>(
@@ -68,6 +89,7 @@ export function parseForkIdentity(value: unknown): ForkIdentity {
     ...optional(fields, 'machineId'),
     ...optional(fields, 'entropy'),
     ...optional(fields, 'hostTimeMs'),
+    ...optional(fields, 'credential'),
   };
   return { ...parseGuestIdentity(Object.fromEntries(fields)), ...inside };
 }

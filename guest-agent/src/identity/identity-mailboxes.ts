@@ -1,6 +1,12 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
 import { InvalidInput } from '@offshoot/shared/errors.js';
-import { CLOCK_MAILBOX, ENTROPY_MAILBOX, NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
+import {
+  CLOCK_MAILBOX,
+  CREDENTIAL_MAILBOX,
+  ENTROPY_MAILBOX,
+  NETWORK_MAILBOX,
+  type ContentType,
+} from '@offshoot/shared/mailbox/frame-layout.js';
 import type { Delivery } from '@offshoot/shared/mailbox/segments.js';
 import type { AckRoute } from '@offshoot/shared/mailbox/frame.js';
 import { Mailbox, type Found } from '../mailbox/mailbox.js';
@@ -11,6 +17,8 @@ type Fields = Readonly<Record<string, unknown>>;
 
 /** One of the reserved mailboxes. */
 interface IdentityMailbox {
+  /** What its payload is. */
+  readonly contentType: ContentType;
   /** What it brings of an identity. */
   readonly fieldsOf: (delivery: Delivery) => Fields;
   /** The same from an identity, as the host writes it; undefined where the identity has none of it. */
@@ -23,17 +31,25 @@ interface IdentityMailbox {
  */
 const IDENTITY_MAILBOXES: Readonly<Record<string, IdentityMailbox>> = {
   [NETWORK_MAILBOX]: {
+    contentType: 'json',
     fieldsOf: (delivery) => json(delivery, NETWORK_MAILBOX),
     payloadOf: ({ mac, ipv4, prefixLength, gateway, hostname, machineId }) =>
       Buffer.from(JSON.stringify({ mac, ipv4, prefixLength, gateway, hostname, machineId })),
   },
   [CLOCK_MAILBOX]: {
+    contentType: 'json',
     fieldsOf: (delivery) => json(delivery, CLOCK_MAILBOX),
     payloadOf: ({ hostTimeMs }) => (hostTimeMs === undefined ? undefined : Buffer.from(JSON.stringify({ hostTimeMs }))),
   },
   [ENTROPY_MAILBOX]: {
+    contentType: 'bytes',
     fieldsOf: ({ payload }) => ({ entropy: payload }),
     payloadOf: ({ entropy }) => entropy,
+  },
+  [CREDENTIAL_MAILBOX]: {
+    contentType: 'bytes',
+    fieldsOf: ({ payload }) => ({ credential: payload }),
+    payloadOf: ({ credential }) => credential,
   },
 };
 
@@ -78,8 +94,9 @@ export class IdentityMailboxes {
   /** Fills them as the host does a paused VM's, for an agent that tries its wake; nobody is to answer for that. */
   deliver(identity: ForkIdentity): void {
     for (const mailbox of this.mailboxes) {
-      const payload = IDENTITY_MAILBOXES[mailbox.name]?.payloadOf(identity);
-      if (payload !== undefined) mailbox.deliver(payload, NO_ACK, mailbox.name === ENTROPY_MAILBOX ? 'bytes' : 'json');
+      const kind = IDENTITY_MAILBOXES[mailbox.name];
+      const payload = kind?.payloadOf(identity);
+      if (kind !== undefined && payload !== undefined) mailbox.deliver(payload, NO_ACK, kind.contentType);
     }
   }
 

@@ -14,6 +14,13 @@ export interface IdentityParts {
     /** Makes new ones of the kinds that were removed. Spawns, so it is called when everything else is done. */
     renew(): Promise<void>;
   };
+  readonly credential: {
+    set(credential: Buffer): void;
+    /** Leaves nothing of it. */
+    wipe(): void;
+    /** Does all that `set` does, and leaves the one there is as it is. */
+    rehearse(credential: Buffer): void;
+  };
   readonly generation: { readonly current: number; increment(): void };
 }
 
@@ -32,7 +39,7 @@ export interface IdentityReport {
  * @throws what the kernel refuses a step with; the steps before it stay done
  */
 export function applyIdentity(parts: IdentityParts, identity: ForkIdentity, runningMs: () => number): IdentityReport {
-  const { hostname, machineId, entropy, hostTimeMs } = identity;
+  const { hostname, machineId, entropy, hostTimeMs, credential } = identity;
   parts.network.apply(identity);
   let clockStepMs: number | undefined;
   if (hostTimeMs !== undefined) {
@@ -45,6 +52,7 @@ export function applyIdentity(parts: IdentityParts, identity: ForkIdentity, runn
   if (machineId !== undefined) parts.names.setMachineId(machineId);
   // Keys belong to a machine: as long as that is the same one, they stay.
   const hostKeysRemoved = machineId !== undefined && parts.hostKeys.remove();
+  if (credential !== undefined) parts.credential.set(credential);
   parts.generation.increment();
   return { clockStepMs, hostKeysRemoved };
 }

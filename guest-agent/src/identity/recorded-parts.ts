@@ -42,6 +42,17 @@ export class RecordedParts implements IdentityParts {
       return Promise.resolve();
     },
   };
+  readonly credential = {
+    set: (credential: Buffer): void => {
+      this.note('credential', credential.toString('latin1'));
+    },
+    wipe: (): void => {
+      this.note('credential', 'wiped');
+    },
+    rehearse: (credential: Buffer): void => {
+      this.note('credential', `rehearsed, ${String(credential.length)}`);
+    },
+  };
   readonly generation = {
     current: 0,
     increment: (): void => {

@@ -24,6 +24,7 @@ const walkAs = (ipv4: string, hostname: string): string[] => [
   'entropy 64',
   `hostname ${hostname}`,
   'machine-id 32',
+  'credential rehearsed, 43',
 ];
 const WALK = [...walkAs('10.1.2.2', 'rehearsal'), ...walkAs('10.1.2.3', 'vm')];
 

@@ -1,4 +1,5 @@
 import type { RegisteredMailbox } from '@offshoot/proto/generated/offshoot/guest/v1/guest_service.js';
+import { CREDENTIAL_LENGTH } from '@offshoot/shared/credential.js';
 import { messageOf } from '@offshoot/shared/errors.js';
 import type { AckRoute } from '@offshoot/shared/mailbox/frame.js';
 import { REHEARSAL_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
@@ -94,6 +95,12 @@ class Scene {
         identity: {
           ...identity,
           hostKeys: { remove: () => false, renew: () => Promise.resolve() },
+          credential: {
+            ...identity.credential,
+            set: (credential) => {
+              identity.credential.rehearse(credential);
+            },
+          },
           generation: { current: identity.generation.current, increment: () => undefined },
         },
         // Looked for, as a wake does, and not run.
@@ -116,6 +123,7 @@ class Scene {
     this.mailboxes.deliver({
       ...identity,
       entropy: randomBytes(ENTROPY_BYTES),
+      credential: Buffer.alloc(CREDENTIAL_LENGTH, 'rehearsal'),
       hostTimeMs: this.parts.identity.clock.now(),
     });
     this.identities.look();

@@ -6,7 +6,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AgentOfTest, identityPayload, type Local } from '../agent-of-test.js';
 import { ProgramOfTest } from '../mailbox/program-of-test.js';
 
-const RESERVED = ['offshoot.network', 'offshoot.clock', 'offshoot.entropy', 'offshoot.rehearsal'];
+const RESERVED = [
+  'offshoot.network',
+  'offshoot.clock',
+  'offshoot.entropy',
+  'offshoot.credential',
+  'offshoot.rehearsal',
+];
 
 describe('the agent of a program that attaches its own mailboxes', () => {
   let agent: AgentOfTest;

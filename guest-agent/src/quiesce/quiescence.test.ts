@@ -50,6 +50,9 @@ describe('a quiesce', () => {
         calls.push('drained');
         return Promise.resolve();
       },
+      wipeSecrets: () => {
+        calls.push('wipe');
+      },
       sync: () => {
         calls.push('sync');
         return syncing;
@@ -69,15 +72,16 @@ describe('a quiesce', () => {
     vi.useRealTimers();
   });
 
-  it('runs hooks, writes the disks, freezes, takes in the output, and writes the disks again', async () => {
+  it('runs hooks, writes the disks, freezes, takes in the output, wipes its secrets, and writes the disks again', async () => {
     hooks = ['/hook'];
     await quiescence.quiesce(request);
-    expect(calls).toEqual(['hooks', 'sync', 'freeze', 'drained', 'sync']);
+    expect(calls).toEqual(['hooks', 'sync', 'freeze', 'drained', 'wipe', 'sync']);
   });
 
   it('freezes nobody who does not want it', async () => {
     await quiescence.quiesce({ ...request, freezeWorkload: false });
     expect(calls).not.toContain('freeze');
+    expect(calls).toContain('wipe');
   });
 
   it.each([1, 999, 60_001, 1.5, -1])('refuses a limit of %d ms', async (timeoutMs) => {

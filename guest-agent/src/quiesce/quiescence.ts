@@ -9,6 +9,8 @@ export interface QuiesceParts {
   };
   /** Resolves when all that the workload wrote before it stood still is taken in. */
   readonly drained: () => Promise<void>;
+  /** Takes away what no capture may have. */
+  readonly wipeSecrets: () => void;
   /** Writes everything dirty to the disks. */
   readonly sync: () => Promise<void>;
   /** Looks whether the host wrote into our memory, and obeys it if so. */
@@ -69,7 +71,7 @@ export class Quiescence {
   }
 
   /**
-   * Hooks, disks, the freeze, and the disks again. Syncs and does not freeze file systems: what the agent writes when it wakes
+   * Hooks, disks, the freeze, the secrets wiped, and the disks again. Syncs and does not freeze file systems: what the agent writes when it wakes
    * (names, ids) would block on a frozen one, and the workload, once it stands still, dirties nothing after the sync.
    * @throws InvalidInput; InvalidState while another is under way; Timeout past the limit; Aborted by a thaw; what
    * {@link QuiesceParts.workload} refuses with. The workload runs on after all of them.
@@ -94,6 +96,8 @@ export class Quiescence {
         await this.parts.workload.freeze(hold.signal);
         await this.parts.drained();
       }
+      // Late, so that the workload has it for as long as it runs; the host gives another one with its thaw, or an identity.
+      this.parts.wipeSecrets();
       await this.parts.sync();
       hold.signal.throwIfAborted();
       this.startTicks();

@@ -29,8 +29,11 @@ export interface GuestServiceParts {
   onRegistrations(listener: () => void): () => void;
   applyIdentity(identity: ForkIdentity): Promise<void>;
   quiesce(request: QuiesceRequest): Promise<void>;
-  /** @param hostTimeMs wall clock of the host when it asked, in milliseconds since 1970; 0 when it does not say */
-  thaw(hostTimeMs: number): void;
+  /**
+   * @param hostTimeMs wall clock of the host when it asked, in milliseconds since 1970; 0 when it does not say
+   * @param credential the new one; undefined for none. Wiped
+   */
+  thaw(hostTimeMs: number, credential: Buffer | undefined): void;
   readonly workload: Pick<Workload, 'start'>;
   readonly output: OutputRing;
   readonly channelAcks: ChannelAcks;
@@ -79,8 +82,8 @@ export function guestService(parts: GuestServiceParts): GuestServiceServer {
       await parts.quiesce(request);
       return { workloadOutputEnd: BigInt(parts.output.end) };
     }),
-    thaw: unary(({ hostTimeMs }) => {
-      parts.thaw(hostTimeMs);
+    thaw: unary(({ hostTimeMs, credential }) => {
+      parts.thaw(hostTimeMs, credential);
       return {};
     }),
     startWorkload: unary(async (request) => ({ pid: await parts.workload.start(request satisfies WorkloadRequest) })),

@@ -55,8 +55,8 @@ export async function bootInstance<Answer>(
   try {
     const agent = await running.link.hello(bootSignal);
     operation.reached('hello');
-    // Sets the clock, which the emulated hardware only keeps to the second.
-    await thaw(running.link, instance.name, context.logger);
+    // Gives it its credential, and sets the clock, which the emulated hardware only keeps to the second.
+    await thaw(running, instance.name, context.logger);
     if (workload !== undefined) await running.link.startWorkload(workload, bootSignal);
     operation.reached('workload');
     const booted = changed(instance, 'RUNNING', {

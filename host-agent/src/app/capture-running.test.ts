@@ -16,6 +16,7 @@ import { StateLab } from '../state/testing/state-lab.js';
 import { captureRunning, type RunningCapture } from './capture-running.js';
 import type { Context } from './context.js';
 import { DiskStorages } from './disk-storages.js';
+import { InstanceCredentials } from './instance-credentials.js';
 import { Locks } from './locks.js';
 import type { RunningInstance, RunningInstances } from './running-instances.js';
 import type { WorkloadLog } from './workload-log.js';
@@ -30,6 +31,9 @@ describe('a capture of an instance that goes on', () => {
   let files: CapturePaths;
   let context: Context;
   let caller: AbortController;
+  let credentials: InstanceCredentials;
+  /** What the guest was given last. */
+  let given: string;
   /** What happened, in order. */
   let done: string[];
   const machine = { paused: false, pause: (paused: boolean) => void (machine.paused = paused) };
@@ -98,11 +102,18 @@ describe('a capture of an instance that goes on', () => {
         await step('quiesce');
         return { stopBefore: performance.now() + 60_000 };
       },
-      thaw: () => Promise.resolve(void done.push('thaw')),
+      thaw: (credential) => {
+        given = credential.toString();
+        return Promise.resolve(void done.push('thaw'));
+      },
       mailboxes: () => [],
       waitForMailboxes: () => Promise.resolve(),
     } as Partial<GuestLink> as GuestLink;
-    const running = { vm, link, log: { offset: 0 } as unknown as WorkloadLog } as RunningInstance;
+    credentials = new InstanceCredentials();
+    const credential = credentials.of(instance.id);
+    given = credential.issue().toString();
+    const log = { offset: 0 } as unknown as WorkloadLog;
+    const running = { vm, link, log, credential, acks: undefined } satisfies RunningInstance;
     const status = { available: true, capabilities: DRIVER_CAPABILITIES.firecracker };
     const driver = { name: 'firecracker', probe: () => Promise.resolve(status) };
     const { store, paths, files: instanceFiles, journal, answers } = lab;
@@ -135,10 +146,11 @@ describe('a capture of an instance that goes on', () => {
       true,
       caller.signal,
     );
-  /** The VM runs, its guest has been let go, and nothing of the capture is left. */
+  /** The VM runs, its guest has been let go with a credential that is good, and nothing of the capture is left. */
   const expectAsBefore = (): void => {
     expect(machine.paused).toBe(false);
     expect(done.at(-1)).toBe('thaw');
+    expect(credentials.ownerOf(given)).toBe(instance.id);
     expect(existsSync(files.root)).toBe(false);
     expect(context.store.byId(instance.id)?.state).toBe('RUNNING');
   };
@@ -148,6 +160,17 @@ describe('a capture of an instance that goes on', () => {
     expect(done).toEqual(ORDER);
     expect(sourceDisk).toMatchObject({ copiedBytes: 4 });
     expect(existsSync(files.disk('raw'))).toBe(true);
+  });
+
+  it('has no credential that is good from before its quiesce until its thaw, which brings another one', async () => {
+    const before = given;
+    const owners: unknown[] = [];
+    for (const each of ['quiesce', 'flush ahead', 'pause', 'flush', 'snapshot', 'save', 'write'] as const)
+      at[each] = () => void owners.push(credentials.ownerOf(before));
+    await capture();
+    expect(owners).toEqual(Array.from({ length: 7 }));
+    expect(given).not.toBe(before);
+    expect(credentials.ownerOf(given)).toBe(instance.id);
   });
 
   it.each(['quiesce', 'flush ahead', 'pause', 'flush', 'snapshot', 'save', 'write'] as const)(

@@ -70,7 +70,7 @@ export async function captureRunning(
     limit.reached(step);
     operation.reached(step);
   };
-  await using held = await HeldGuest.hold(source, running.link, freezeWorkload, context.logger, signal);
+  await using held = await HeldGuest.hold(source, running, freezeWorkload, context.logger, signal);
   operation.reached('hold');
   await layDisk(context, source, running.vm, signal);
   operation.reached('lay disk');

@@ -239,6 +239,8 @@ export interface InstanceOperations {
   delete(reference: string, force: boolean, signal: AbortSignal, request?: RequestIdentity): Promise<void>;
   /** Ends after the last byte written so far, or when the signal does if `follow`. */
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer>;
+  /** The instance that has this credential now. @throws NotFound */
+  ownerOf(credential: string): Instance;
   /** Absolute path of the instance's folder, for display. */
   directoryOf(instance: Instance): string;
 }

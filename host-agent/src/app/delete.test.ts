@@ -17,6 +17,7 @@ import { deleteSnapshot } from './delete-snapshot.js';
 import { DiskStorages } from './disk-storages.js';
 import { Locks } from './locks.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
+import { InstanceCredentials } from './instance-credentials.js';
 import type { RunningInstance, RunningInstances } from './running-instances.js';
 import { SnapshotSealer } from './snapshot-sealer.js';
 import type { WorkloadLog } from './workload-log.js';
@@ -80,6 +81,7 @@ describe('what is deleted', () => {
       link: { close: () => Promise.resolve() } as Partial<GuestLink> as GuestLink,
       log: { [Symbol.dispose]: () => undefined } as unknown as WorkloadLog,
       acks: undefined,
+      credential: new InstanceCredentials().of(instance.id),
     };
   };
 

@@ -56,7 +56,7 @@ export async function forkMemory(
 
   {
     await using memory = await vm.openMemory();
-    await handoffs.apply(memory, reserved);
+    await handoffs.apply(memory, reserved, running.credential);
   }
   operation.reached('patch');
   const patch = watch.lap();

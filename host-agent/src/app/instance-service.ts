@@ -1,3 +1,4 @@
+import { NotFound } from '@offshoot/shared/errors.js';
 import { parseInstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import { asCapacityIfFull } from '../os/disk-space.js';
@@ -143,6 +144,16 @@ export class InstanceService implements InstanceOperations {
 
   delete(reference: string, force: boolean, signal: AbortSignal, request?: RequestIdentity): Promise<void> {
     return this.operate(request, signal, (context, s) => deleteInstance(context, reference, force, s));
+  }
+
+  ownerOf(credential: string): Instance {
+    const id = this.context.running.withCredential(credential);
+    const instance = id === undefined ? undefined : this.context.store.byId(id);
+    if (instance !== undefined) return instance;
+    throw new NotFound(
+      'no instance has this credential now: one that a guest had before its last snapshot, fork, pause or standby is void, and it reads the next one in /run/offshoot/credential',
+      { reason: 'CREDENTIAL_UNKNOWN' },
+    );
   }
 
   logs(reference: string, source: LogSource, follow: boolean, signal: AbortSignal): AsyncIterable<Buffer> {

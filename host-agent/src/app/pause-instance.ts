@@ -12,10 +12,11 @@ export async function pauseInstance(context: Context, reference: string, signal:
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('pause', instance.name, instance.state);
-  const { vm, link } = runningVm(context.running, instance);
+  const guest = runningVm(context.running, instance);
+  const { vm } = guest;
   await using operation = Operation.begin(context, 'pause-instance', id, signal);
   // It may be parked or forked as it stands: its workload must be frozen then.
-  await using held = await HeldGuest.hold(instance, link, true, context.logger, signal);
+  await using held = await HeldGuest.hold(instance, guest, true, context.logger, signal);
   operation.reached('hold');
   await vm.pause(signal);
   operation.reached('pause');
@@ -37,7 +38,8 @@ export async function resumeInstance(context: Context, reference: string, signal
   using _lock = await context.locks.exclusive(id, signal);
   const instance = context.store.resolve(id);
   assertAllowed('resume', instance.name, instance.state);
-  const { vm, link } = runningVm(context.running, instance);
+  const guest = runningVm(context.running, instance);
+  const { vm } = guest;
   await using operation = Operation.begin(context, 'resume-instance', id, signal);
   await vm.resume(signal);
   operation.push('pause again', () => vm.pause());
@@ -45,7 +47,7 @@ export async function resumeInstance(context: Context, reference: string, signal
   const running = changed(instance, 'RUNNING', {});
   await operation.record(running, { durable: false, before: instance, answer: running });
   operation.release();
-  await thaw(link, running.name, context.logger);
+  await thaw(guest, running.name, context.logger);
   operation.reached('thaw');
   return running;
 }

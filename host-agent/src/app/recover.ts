@@ -124,19 +124,22 @@ async function endVmm({ orphans, files, paths }: Context, id: InstanceId): Promi
 }
 
 /** The workload may have been frozen when the daemon ended; where the identity was still to be handed over, that lets it go. */
-async function letGo(context: Context, instance: Instance, { link }: RunningInstance): Promise<void> {
+async function letGo(context: Context, instance: Instance, running: RunningInstance): Promise<void> {
   if (instance.identityPending === undefined) {
-    await thaw(link, instance.name, context.logger);
+    await thaw(running, instance.name, context.logger);
     return;
   }
+  const credential = running.credential.issue();
   try {
-    await link.reconfigureNetwork(forkIdentity(instance), AbortSignal.timeout(IDENTITY_MS));
+    await running.link.reconfigureNetwork(forkIdentity(instance, credential), AbortSignal.timeout(IDENTITY_MS));
     using _lock = await context.locks.exclusive(instance.id, new AbortController().signal);
     const now = context.store.byId(instance.id);
     if (now?.identityPending === true && LIVE_STATES.includes(now.state))
       await save(context, changed(now, now.state, { identityPending: undefined }), { durable: false });
   } catch (error) {
     context.logger.warn({ instance: instance.id, error: messageOf(error) }, 'a guest did not take its identity');
+  } finally {
+    credential.fill(0);
   }
 }
 

@@ -71,7 +71,7 @@ export async function resumeParked(
   operation.reached('link');
   if (handoffs !== undefined) {
     await using memory = await vm.openMemory();
-    await handoffs.apply(memory, parked);
+    await handoffs.apply(memory, parked, running.credential);
     operation.reached('patch');
   }
   running.link.wake();
@@ -96,7 +96,7 @@ export async function resumeParked(
   context.mailboxIndexes.forget(paths);
   context.running.add(parked.id, running);
   // Its workload was frozen for the capture; an identity that was handed over lets it go by itself.
-  if (handoffs === undefined) await thaw(running.link, instance.name, context.logger);
+  if (handoffs === undefined) await thaw(running, instance.name, context.logger);
   operation.reached('thaw');
   return restored;
 }

@@ -8,6 +8,7 @@ import type { AckListener } from '../ports/ack-listener.js';
 import type { Vm, VmExit } from '../ports/driver.js';
 import type { GuestLink, GuestLinkFactory } from '../ports/guest-link.js';
 import { AckSocket } from '../mailbox/ack-socket.js';
+import { InstanceCredentials, type InstanceCredential } from './instance-credentials.js';
 import { WorkloadLog } from './workload-log.js';
 
 /** A VM the daemon holds: its VMM, the link to its agent, and the log the agent fills. */
@@ -17,11 +18,14 @@ export interface RunningInstance {
   readonly log: WorkloadLog;
   /** Where its acknowledgements over vsock arrive; undefined where its hypervisor has none. */
   readonly acks: AckSocket | undefined;
+  /** By which its guest's software shows whose it is. */
+  readonly credential: InstanceCredential;
 }
 
 /** The VMs that run, and what happens when one goes by itself. */
 export class RunningInstances {
   private readonly running = new Map<InstanceId, RunningInstance>();
+  private readonly credentials = new InstanceCredentials();
 
   constructor(
     private readonly links: GuestLinkFactory,
@@ -33,6 +37,11 @@ export class RunningInstances {
 
   get(id: InstanceId): RunningInstance | undefined {
     return this.running.get(id);
+  }
+
+  /** The instance that has this credential now, also one whose fork or boot is not answered yet. */
+  withCredential(credential: string): InstanceId | undefined {
+    return this.credentials.ownerOf(credential);
   }
 
   /** Opens the link to a VM's agent; before the VM runs, so that its channel has a reader from the start. */
@@ -69,7 +78,7 @@ export class RunningInstances {
         },
         signal,
       );
-      return { vm, link, log, acks };
+      return { vm, link, log, acks, credential: this.credentials.of(instance.id) };
     } catch (error) {
       acks?.close();
       log[Symbol.dispose]();
@@ -115,7 +124,8 @@ export class RunningInstances {
   }
 }
 
-export async function closeLink({ link, log, acks }: RunningInstance): Promise<void> {
+export async function closeLink({ link, log, acks, credential }: RunningInstance): Promise<void> {
+  credential.revoke();
   acks?.close();
   await link.close();
   log[Symbol.dispose]();

@@ -8,6 +8,7 @@ import type { GuestLink } from '../ports/guest-link.js';
 import type { Network } from '../ports/network.js';
 import { StateLab } from '../state/testing/state-lab.js';
 import type { Context } from './context.js';
+import { InstanceCredentials } from './instance-credentials.js';
 import { Locks } from './locks.js';
 import type { RunningInstance, RunningInstances } from './running-instances.js';
 import { standbyInstance } from './standby-instance.js';
@@ -43,7 +44,12 @@ describe('parking an instance', () => {
       mailboxes: () => [],
       waitForMailboxes: () => Promise.resolve(),
     } as Partial<GuestLink> as GuestLink;
-    const running = { vm, link, log: { offset: 0 } as unknown as WorkloadLog } as RunningInstance;
+    const running = {
+      vm,
+      link,
+      log: { offset: 0 } as unknown as WorkloadLog,
+      credential: new InstanceCredentials().of(instance.id),
+    } as unknown as RunningInstance;
     const status = { available: true, capabilities: DRIVER_CAPABILITIES.firecracker };
     const driver = { name: 'firecracker', probe: () => Promise.resolve(status) };
     const { store, paths, files, journal, answers } = lab;

@@ -38,7 +38,7 @@ export async function standbyInstance(
   const onReached = (step: CaptureStep): void => {
     operation.reached(step);
   };
-  await using held = await HeldGuest.hold(instance, running.link, command.freezeWorkload, context.logger, signal);
+  await using held = await HeldGuest.hold(instance, running, command.freezeWorkload, context.logger, signal);
   operation.reached('hold');
   await layDisk(context, instance, running.vm, signal);
   operation.reached('lay disk');

@@ -31,10 +31,11 @@ interface Ran {
   readonly stderr: string;
 }
 
-async function offshoot(args: readonly string[], options: { host?: string } = {}): Promise<Ran> {
+async function offshoot(args: readonly string[], options: { host?: string; input?: string } = {}): Promise<Ran> {
   const result = await execa(OFFSHOOT, args, {
     env: { OFFSHOOT_HOST: options.host ?? served.server.address },
     reject: false,
+    ...(options.input === undefined ? {} : { input: options.input }),
   });
   return { code: result.exitCode, stdout: result.stdout, stderr: result.stderr };
 }
@@ -200,6 +201,23 @@ describe.skipIf(!built)(`the command line${reportsSkip}`, { timeout: TIMEOUT_MS 
       checks: [{ name: 'clock', outcome: 'CHECK_OUTCOME_FAIL', detail: 'it is 1970', remedy: 'set it' }],
       summary: { pass: 0, warn: 0, fail: 1 },
     });
+  });
+
+  it('tells whose a credential is that it is given on its standard input, and quotes it nowhere', async () => {
+    const fake = new FakeHost();
+    await using own = await ServedHost.start(fake);
+    const host = own.server.address;
+    await offshoot(['run', '--name', 'holder'], { host });
+    const [known, unknown] = ['a'.repeat(43), 'b'.repeat(43)];
+    fake.credentials.set(known, 'holder');
+    const told = await offshoot(['identify'], { host, input: `${known}\n` });
+    expect(told).toMatchObject({ code: 0, stdout: expect.stringMatching(/^holder \(\w+\), running$/) as string });
+    const document = await offshoot(['identify', '--json'], { host, input: known });
+    expect(JSON.parse(document.stdout)).toMatchObject({ instance: { name: 'holder' } });
+    expect(await offshoot(['identify'], { host, input: unknown })).toMatchObject({ code: 4, stdout: '' });
+    const short = await offshoot(['identify'], { host, input: known.slice(1) });
+    expect(short).toMatchObject({ code: 2, stderr: expect.stringContaining('got 42 characters') as string });
+    expect(short.stderr).not.toContain('aaa');
   });
 
   it('follows the pages of a long list', async () => {

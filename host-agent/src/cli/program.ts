@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { defineDoctor } from './commands/doctor.js';
 import { defineFork } from './commands/fork.js';
 import { defineHost } from './commands/host.js';
+import { defineIdentify } from './commands/identify.js';
 import { defineImage } from './commands/image.js';
 import { defineInspect } from './commands/inspect.js';
 import { defineLogs } from './commands/logs.js';
@@ -29,6 +30,7 @@ const VERBS: readonly Define[] = [
   definePs,
   defineInspect,
   defineLogs,
+  defineIdentify,
   defineStandby,
   defineRestore,
   defineFork,

@@ -2,10 +2,12 @@ import {
   LogSource as WireLogSource,
   type CreateInstanceRequest,
   type ListInstancesRequest,
+  type ReviewCredentialRequest,
   type StandbyInstanceRequest,
   type StopInstanceRequest,
   type StreamLogsRequest,
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { CREDENTIAL_LENGTH, CREDENTIAL_PATTERN } from '@offshoot/shared/credential.js';
 import type {
   CreateInstanceCommand,
   ListInstancesCommand,
@@ -75,6 +77,17 @@ export const parseLogs = (request: StreamLogsRequest): { instance: string; sourc
       source: source ?? 'workload',
       follow: request.follow,
     };
+  });
+
+/** Not repeated in the error: what is nearly a credential may be one with a slip. */
+export const parseCredential = ({ credential }: ReviewCredentialRequest): string =>
+  collecting((violations) => {
+    if (!CREDENTIAL_PATTERN.test(credential))
+      violations.add(
+        'credential',
+        `must be ${String(CREDENTIAL_LENGTH)} characters of base64url, as in the guest's /run/offshoot/credential; got ${String(credential.length)} characters`,
+      );
+    return credential;
   });
 
 /** For requests that only name an instance. */

@@ -13,7 +13,15 @@ import { errorStatus } from './error-status.js';
 import { toForkMessage, toForkOutcomeMessage } from './fork-message.js';
 import { parseFork, parseForks } from './fork-requests.js';
 import { toInstanceMessage, toMailboxMessage, toStorageMessage } from './instance-message.js';
-import { parseCreate, parseInstance, parseList, parseLogs, parseStandby, parseStop } from './instance-requests.js';
+import {
+  parseCreate,
+  parseCredential,
+  parseInstance,
+  parseList,
+  parseLogs,
+  parseStandby,
+  parseStop,
+} from './instance-requests.js';
 import { toDuration } from './proto-duration.js';
 
 /** Largest piece of a log in one message; a client's default limit is 4 MiB. */
@@ -92,6 +100,9 @@ export function instanceService(instances: InstanceOperations, run: CallRunner):
       await instances.delete(parseInstance(request), request.force, signal, identity);
       return {};
     }),
+    reviewCredential: run.unary('reads', (request) => ({
+      instance: message(instances.ownerOf(parseCredential(request))),
+    })),
     streamLogs: run.stream('reads', streamLogs),
   };
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LinkLab } from './testing/link-lab.js';
-import { BOOT_ID, soon, task } from './testing/scripted-guest.js';
+import { CREDENTIAL, BOOT_ID, soon, task } from './testing/scripted-guest.js';
 
 describe('the link to a guest', () => {
   let lab: LinkLab;
@@ -37,7 +37,13 @@ describe('the link to a guest', () => {
   it('hands a whole identity to the guest by call', async () => {
     const opened = await lab.open();
     const identity = { slot: 0, mac: '02:00:00:00:00:02', ipv4: '10.0.0.2', prefixLength: 24, gateway: '10.0.0.1' };
-    const inside = { hostname: 'fork-1', machineId: 'ab'.repeat(16), entropy: Buffer.alloc(64, 1), hostTimeMs: 7.5 };
+    const inside = {
+      hostname: 'fork-1',
+      machineId: 'ab'.repeat(16),
+      entropy: Buffer.alloc(64, 1),
+      hostTimeMs: 7.5,
+      credential: CREDENTIAL,
+    };
     await opened.reconfigureNetwork({ ...identity, ...inside }, soon());
     expect(lab.guest.identity).toMatchObject({ mac: '02:00:00:00:00:02', ...inside });
     await opened.reconfigureNetwork(identity, soon());

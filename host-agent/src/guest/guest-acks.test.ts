@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LinkLab } from './testing/link-lab.js';
-import { soon } from './testing/scripted-guest.js';
+import { CREDENTIAL, soon } from './testing/scripted-guest.js';
 
 describe('acks over the link to a guest', () => {
   let lab: LinkLab;
@@ -70,7 +70,7 @@ describe('acks over the link to a guest', () => {
     await lab.until(() => lab.guest.outputs.size === 1);
     for (const call of lab.guest.outputs) call.write({ offset: 0n, data: Buffer.from('hello') });
     await lab.until(() => lab.output.length === 1);
-    await opened.thaw(soon());
+    await opened.thaw(CREDENTIAL, soon());
     expect([lab.guest.syncs.length, lab.guest.outputs.size]).toEqual([1, 1]);
     const next = once(lab.guest.server, 'sync');
     for (const call of lab.guest.registrations) call.end();

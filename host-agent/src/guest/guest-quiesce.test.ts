@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LinkLab } from './testing/link-lab.js';
-import { soon } from './testing/scripted-guest.js';
+import { CREDENTIAL, soon } from './testing/scripted-guest.js';
 
 describe("the output of a guest's workload, and its quiet", () => {
   let lab: LinkLab;
@@ -59,11 +59,12 @@ describe("the output of a guest's workload, and its quiet", () => {
     expect(lab.guest.calls.some((call) => call.startsWith('quiesce'))).toBe(false);
   });
 
-  it('tells the time with a thaw', async () => {
+  it('tells the time with a thaw, and gives the guest its credential', async () => {
     const opened = await lab.open();
     const before = Date.now();
-    await opened.thaw(soon());
+    await opened.thaw(CREDENTIAL, soon());
     expect(lab.guest.calls).toContain('thaw');
+    expect(lab.guest.credential).toBe(CREDENTIAL.toString());
     expect(lab.guest.thawedAt).toBeGreaterThanOrEqual(before);
     expect(lab.guest.thawedAt).toBeLessThanOrEqual(Date.now());
   });

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { NO_SESSION, encodeData, encodeSync, newSessionId } from '@offshoot/shared/channel/wire.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LinkLab } from './testing/link-lab.js';
-import { BOOT_ID, soon, task } from './testing/scripted-guest.js';
+import { CREDENTIAL, BOOT_ID, soon, task } from './testing/scripted-guest.js';
 
 describe('sessions on the link to a guest', () => {
   let lab: LinkLab;
@@ -40,7 +40,7 @@ describe('sessions on the link to a guest', () => {
     const opened = await lab.open();
     await opened.hello(soon());
     opened.wake();
-    await opened.thaw(AbortSignal.timeout(900)); // sooner than it would speak by itself
+    await opened.thaw(CREDENTIAL, AbortSignal.timeout(900)); // sooner than it would speak by itself
     expect(lab.guest.calls).toContain('thaw');
   });
 

@@ -115,9 +115,9 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
   }
 
   async reconfigureNetwork(identity: ForkIdentity, signal: AbortSignal): Promise<void> {
-    const { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs } = identity;
+    const { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs, credential } = identity;
     const rpc = await this.ready(signal);
-    const request = { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs };
+    const request = { mac, ipv4, prefixLength, gateway, hostname, machineId, entropy, hostTimeMs, credential };
     await rpc.unary(Guest.reconfigureNetwork, request, signal);
   }
 
@@ -138,9 +138,9 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
     return { stopBefore };
   }
 
-  async thaw(signal: AbortSignal): Promise<void> {
+  async thaw(credential: Buffer, signal: AbortSignal): Promise<void> {
     const rpc = await this.ready(signal);
-    await rpc.unary(Guest.thaw, { hostTimeMs: Date.now() }, signal);
+    await rpc.unary(Guest.thaw, { hostTimeMs: Date.now(), credential }, signal);
   }
 
   async startWorkload(workload: WorkloadSpec, signal: AbortSignal): Promise<number> {

@@ -19,6 +19,8 @@ export interface ForkIdentity extends NetworkIdentity {
   readonly entropy?: Buffer;
   /** The host's wall clock when this is sent, in milliseconds since 1970; a fraction is used. */
   readonly hostTimeMs?: number;
+  /** Secret by which the guest's software shows whose it is: 43 characters of base64url. */
+  readonly credential?: Buffer;
 }
 
 export interface QuiesceOptions {
@@ -70,7 +72,7 @@ export interface GuestLink {
   /** Puts the identity into force by a call, where it could not be delivered into memory; thaws the workload when that is done. */
   reconfigureNetwork(identity: ForkIdentity, signal: AbortSignal): Promise<void>;
   /**
-   * Makes the guest ready for a capture: before-snapshot hooks, workload frozen, disks synced. Whatever comes of it, also
+   * Makes the guest ready for a capture: before-snapshot hooks, workload frozen, credential wiped, disks synced. Whatever comes of it, also
    * when it fails or the signal ends first: call {@link thaw} on the source (after the capture), on a restored instance
    * that was captured so (after its resume), and on an instance that a restarted daemon adopts. A session that begins
    * after this tells the guest that a host lives and will call; until then its own time limit runs. A fork is not thawed by
@@ -79,8 +81,11 @@ export interface GuestLink {
    * InvalidState while another call quiesces; Timeout when it took longer than `timeoutMs`
    */
   quiesce(options: QuiesceOptions, signal: AbortSignal): Promise<Quiesced>;
-  /** Lets the workload run on; before that a clock that is behind, as after a standby, is set. Does no harm where nothing is frozen. */
-  thaw(signal: AbortSignal): Promise<void>;
+  /**
+   * Lets the workload run on. Before that the guest has its credential, and a clock that is behind, as after a standby, is
+   * set. Does no harm where nothing is frozen.
+   */
+  thaw(credential: Buffer, signal: AbortSignal): Promise<void>;
   /** Writes files, starts the program; resolves with its pid in the guest (0 for none). */
   startWorkload(workload: WorkloadSpec, signal: AbortSignal): Promise<number>;
   shutdown(signal: AbortSignal): Promise<void>;

@@ -61,6 +61,9 @@ export const CLOCK_MAILBOX = 'offshoot.clock';
 /** Delivers random bytes that no other fork has. */
 export const ENTROPY_MAILBOX = 'offshoot.entropy';
 
+/** Delivers the secret by which a fork shows which instance it is. */
+export const CREDENTIAL_MAILBOX = 'offshoot.credential';
+
 /** Bids a VM walk through all that it does when it wakes in a fork, with the identity it has; then it is quicker in earnest. */
 export const REHEARSAL_MAILBOX = 'offshoot.rehearsal';
 

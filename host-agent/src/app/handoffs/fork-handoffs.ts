@@ -2,7 +2,8 @@ import type { Instance } from '../../domain/instance.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import type { ForkInstanceCommand, MailboxAckView } from '../commands.js';
 import type { Context } from '../context.js';
-import { CLOCK, ENTROPY, IdentityPartHandoff } from './identity-part-handoff.js';
+import type { InstanceCredential } from '../instance-credentials.js';
+import { CLOCK, CREDENTIAL, ENTROPY, IdentityPartHandoff } from './identity-part-handoff.js';
 import { IdentityPlan } from './identity-plan.js';
 import { MailboxHandoff } from './mailbox-handoff.js';
 import { NetworkHandoff } from './network-handoff.js';
@@ -21,6 +22,7 @@ export class ForkHandoffs implements Disposable {
   private readonly network: NetworkHandoff;
   private readonly mailboxes: MailboxHandoff;
   private readonly list: readonly ResumeHandoff[];
+  private credential: Buffer | undefined;
 
   constructor(
     context: Context,
@@ -34,6 +36,7 @@ export class ForkHandoffs implements Disposable {
       this.network, // first: the others' acknowledgements travel over it
       new IdentityPartHandoff(identity, CLOCK),
       new IdentityPartHandoff(identity, ENTROPY),
+      new IdentityPartHandoff(identity, CREDENTIAL),
       this.mailboxes,
     ];
   }
@@ -43,7 +46,10 @@ export class ForkHandoffs implements Disposable {
     for (const handoff of this.list) await handoff.prepare(source, signal);
   }
 
-  async apply(memory: GuestMemory, fork: Instance): Promise<void> {
+  /** @param credential of the VM that the memory is */
+  async apply(memory: GuestMemory, instance: Instance, credential: InstanceCredential): Promise<void> {
+    this.credential = credential.issue();
+    const fork = { instance, credential: this.credential };
     for (const handoff of this.list) await handoff.apply(memory, fork);
   }
 
@@ -68,5 +74,6 @@ export class ForkHandoffs implements Disposable {
 
   [Symbol.dispose](): void {
     for (const handoff of this.list) handoff[Symbol.dispose]();
+    this.credential?.fill(0);
   }
 }

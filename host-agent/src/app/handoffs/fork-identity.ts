@@ -11,8 +11,9 @@ export const machineIdOf = (id: InstanceId): string => createHash('sha256').upda
 
 /**
  * Who a fork is, with fresh random bytes and the present time: taken as late as possible, and never twice the same.
+ * @param credential the one that is valid for it now
  */
-export function forkIdentity({ id, name, network }: Instance): Required<ForkIdentity> {
+export function forkIdentity({ id, name, network }: Instance, credential: Buffer): Required<ForkIdentity> {
   return {
     ...network,
     tap: network.tap ?? '',
@@ -20,6 +21,7 @@ export function forkIdentity({ id, name, network }: Instance): Required<ForkIden
     machineId: machineIdOf(id),
     entropy: randomBytes(ENTROPY_BYTES),
     hostTimeMs: Date.now(),
+    credential,
   };
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   CLOCK_MAILBOX,
+  CREDENTIAL_MAILBOX,
   ENTROPY_MAILBOX,
   NETWORK_MAILBOX,
   type ContentType,
@@ -10,7 +11,7 @@ import type { PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { GuestMemory } from '../../ports/driver.js';
 import { ENTROPY_BYTES } from './fork-identity.js';
 import type { IdentityMailbox, IdentityPlan } from './identity-plan.js';
-import type { ForkSource, ResumeHandoff } from './resume-handoff.js';
+import type { ForkSource, NewFork, ResumeHandoff } from './resume-handoff.js';
 
 /** A part of an identity that has a mailbox of its own. */
 export interface IdentityPart {
@@ -18,7 +19,7 @@ export interface IdentityPart {
   readonly mailbox: Exclude<IdentityMailbox, typeof NETWORK_MAILBOX>;
   readonly contentType: ContentType;
   /** Asked for as late as possible, once for each fork. */
-  payload(): Buffer;
+  payload(fork: NewFork): Buffer;
 }
 
 /** The fork's clock stood still with its source's; the guest adds how long it has run since this was written. */
@@ -35,6 +36,14 @@ export const ENTROPY: IdentityPart = {
   mailbox: ENTROPY_MAILBOX,
   contentType: 'bytes',
   payload: () => randomBytes(ENTROPY_BYTES),
+};
+
+/** What software in the fork shows, so that others know which instance it is. */
+export const CREDENTIAL: IdentityPart = {
+  name: 'credential',
+  mailbox: CREDENTIAL_MAILBOX,
+  contentType: 'bytes',
+  payload: ({ credential }) => Buffer.from(credential),
 };
 
 /**
@@ -56,10 +65,10 @@ export class IdentityPartHandoff implements ResumeHandoff {
     this.planned = await this.plan.placeOf(this.part.mailbox, source, signal);
   }
 
-  async apply(memory: GuestMemory): Promise<void> {
+  async apply(memory: GuestMemory, fork: NewFork): Promise<void> {
     if (this.planned === undefined) return;
     const { contentType } = this.part;
-    const payload = this.part.payload();
+    const payload = this.part.payload(fork);
     await deliver(memory, [{ planned: { ...this.planned, contentType, payload }, ack: undefined }]);
     payload.fill(0);
   }

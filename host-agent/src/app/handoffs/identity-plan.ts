@@ -1,10 +1,15 @@
 import { InvalidState, NotFound, messageOf } from '@offshoot/shared/errors.js';
-import { CLOCK_MAILBOX, ENTROPY_MAILBOX, NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
+import {
+  CLOCK_MAILBOX,
+  CREDENTIAL_MAILBOX,
+  ENTROPY_MAILBOX,
+  NETWORK_MAILBOX,
+} from '@offshoot/shared/mailbox/frame-layout.js';
 import { planDeliveries, type PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { Context } from '../context.js';
 import type { ForkSource } from './resume-handoff.js';
 
-const MAILBOXES = [NETWORK_MAILBOX, CLOCK_MAILBOX, ENTROPY_MAILBOX] as const;
+const MAILBOXES = [NETWORK_MAILBOX, CLOCK_MAILBOX, ENTROPY_MAILBOX, CREDENTIAL_MAILBOX] as const;
 export type IdentityMailbox = (typeof MAILBOXES)[number];
 
 /**

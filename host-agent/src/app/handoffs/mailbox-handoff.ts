@@ -1,5 +1,4 @@
 import { Timeout } from '@offshoot/shared/errors.js';
-import type { Instance } from '../../domain/instance.js';
 import { deliver } from '../../mailbox/delivery.js';
 import { planDeliveries, type PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { PendingAck } from '../../ports/ack-listener.js';
@@ -8,7 +7,7 @@ import type { MailboxAckView, MailboxDeliveryCommand } from '../commands.js';
 import type { Context } from '../context.js';
 import { ackPathOf } from './ack-route.js';
 import { awaitAck } from './awaited-ack.js';
-import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
+import type { ForkSource, NewFork, ResumeHandoff, ResumedFork } from './resume-handoff.js';
 
 interface Awaited {
   readonly command: MailboxDeliveryCommand;
@@ -38,9 +37,9 @@ export class MailboxHandoff implements ResumeHandoff {
     this.planned = planDeliveries(lookup, this.commands);
   }
 
-  async apply(memory: GuestMemory, fork: Instance): Promise<void> {
+  async apply(memory: GuestMemory, { instance }: NewFork): Promise<void> {
     const { acks } = this.context;
-    const { ack, from } = ackPathOf(this.context, fork);
+    const { ack, from } = ackPathOf(this.context, instance);
     // Also where nobody waits the guest is told where to ack: it does not have to know who listens.
     const delivered = await deliver(
       memory,

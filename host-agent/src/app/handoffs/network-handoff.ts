@@ -1,6 +1,5 @@
 import { Timeout } from '@offshoot/shared/errors.js';
 import { NETWORK_MAILBOX } from '@offshoot/shared/mailbox/frame-layout.js';
-import type { Instance } from '../../domain/instance.js';
 import { deliver } from '../../mailbox/delivery.js';
 import type { PlannedDelivery } from '../../mailbox/delivery-plan.js';
 import type { PendingAck } from '../../ports/ack-listener.js';
@@ -10,7 +9,7 @@ import { ackPathOf } from './ack-route.js';
 import { awaitAck } from './awaited-ack.js';
 import { forkIdentity, networkPayload } from './fork-identity.js';
 import type { IdentityPlan } from './identity-plan.js';
-import type { ForkSource, ResumeHandoff, ResumedFork } from './resume-handoff.js';
+import type { ForkSource, NewFork, ResumeHandoff, ResumedFork } from './resume-handoff.js';
 
 /** After this long without an ack the agent is asked over its channel, in milliseconds; on TCG an ack takes up to 700. */
 const SILENT_AFTER_MS = 2000;
@@ -25,7 +24,7 @@ export class NetworkHandoff implements ResumeHandoff {
   latencyMs = 0;
   private planned: PlannedDelivery | undefined;
   private pending: PendingAck | undefined;
-  private fork: Instance | undefined;
+  private fork: NewFork | undefined;
 
   constructor(
     private readonly context: Context,
@@ -37,11 +36,12 @@ export class NetworkHandoff implements ResumeHandoff {
     this.planned = await this.plan.placeOf(NETWORK_MAILBOX, source, signal);
   }
 
-  async apply(memory: GuestMemory, fork: Instance): Promise<void> {
+  async apply(memory: GuestMemory, fork: NewFork): Promise<void> {
     this.fork = fork;
     if (this.planned === undefined) return;
-    const { ack, from } = ackPathOf(this.context, fork);
-    const [delivered] = await deliver(memory, [{ planned: { ...this.planned, payload: networkPayload(fork) }, ack }]);
+    const { ack, from } = ackPathOf(this.context, fork.instance);
+    const payload = networkPayload(fork.instance);
+    const [delivered] = await deliver(memory, [{ planned: { ...this.planned, payload }, ack }]);
     if (delivered === undefined) return;
     this.pending = this.context.acks.expect({ ...delivered, ...from });
   }
@@ -69,11 +69,11 @@ export class NetworkHandoff implements ResumeHandoff {
   }
 
   /** The way back: used when the mailbox does not answer in good time, at once when there is none. */
-  private async callAgent(link: ResumedFork['link'], fork: Instance, signal: AbortSignal): Promise<void> {
+  private async callAgent(link: ResumedFork['link'], fork: NewFork, signal: AbortSignal): Promise<void> {
     const limit = AbortSignal.timeout(this.options.timeoutMs);
     if (this.pending !== undefined) await elapsed(Math.min(SILENT_AFTER_MS, this.options.timeoutMs), signal);
     try {
-      await link.reconfigureNetwork(forkIdentity(fork), AbortSignal.any([signal, limit]));
+      await link.reconfigureNetwork(forkIdentity(fork.instance, fork.credential), AbortSignal.any([signal, limit]));
     } catch (error) {
       signal.throwIfAborted();
       if (!limit.aborted) throw error;

@@ -11,6 +11,13 @@ export interface ForkSource {
   readonly files: CapturePaths;
 }
 
+/** What a hand-off puts into the fork's memory is made of. */
+export interface NewFork {
+  readonly instance: Instance;
+  /** The secret by which its software shows which instance it is; wiped when the hand-offs are over. */
+  readonly credential: Buffer;
+}
+
 /** What a hand-off is given once the fork runs. */
 export interface ResumedFork {
   readonly link: GuestLink;
@@ -27,7 +34,7 @@ export interface ResumeHandoff extends Disposable {
   /** Finds and checks everything on the source; touches nothing. */
   prepare(source: ForkSource, signal: AbortSignal): Promise<void>;
   /** Puts what belongs to this fork into its memory; it is loaded and paused. */
-  apply(memory: GuestMemory, fork: Instance): Promise<void>;
+  apply(memory: GuestMemory, fork: NewFork): Promise<void>;
   /** Waits for the guest's answer; all hand-offs wait at the same time. */
   afterResume(fork: ResumedFork, signal: AbortSignal): Promise<void>;
 }

@@ -57,6 +57,15 @@ export class FakeHost implements InstanceOperations {
     },
   ];
 
+  /** Of which instance each credential is, by name. */
+  readonly credentials = new Map<string, string>();
+
+  ownerOf = (credential: string): Instance => {
+    const name = this.credentials.get(credential);
+    if (name !== undefined) return this.get(name);
+    throw new NotFound('no instance has this credential now', { reason: 'CREDENTIAL_UNKNOWN' });
+  };
+
   create = (command: CreateInstanceCommand): Promise<{ instance: Instance; bootMs: number }> => {
     this.asked.push({ call: 'create', command });
     const instance = this.#add({

@@ -15,6 +15,8 @@ import {
 import { SessionStream } from '@offshoot/shared/channel/session-stream.js';
 import { WireDecoder, encodeSync } from '@offshoot/shared/channel/wire.js';
 
+/** Of the right form. */
+export const CREDENTIAL = Buffer.alloc(43, 'credential');
 export const BOOT_ID = '14a126f3-0c33-47d1-8a26-569f9738cd9b';
 export const soon = (): AbortSignal => AbortSignal.timeout(10_000);
 
@@ -48,6 +50,8 @@ export class ScriptedGuest {
   identity: ReconfigureNetworkRequest | undefined;
   outputEnd = 0n;
   thawedAt = 0;
+  /** What the last thaw brought. */
+  credential: string | undefined;
   private readonly injector;
   private readonly grpc = new Server();
 
@@ -79,6 +83,7 @@ export class ScriptedGuest {
       thaw: (call, callback) => {
         this.calls.push('thaw');
         this.thawedAt = call.request.hostTimeMs;
+        this.credential = call.request.credential?.toString('latin1');
         callback(null, {});
       },
       startWorkload: (call, callback) => {

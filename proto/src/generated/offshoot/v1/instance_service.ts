@@ -543,6 +543,21 @@ export interface StreamLogsResponse {
   data: Buffer;
 }
 
+/** ReviewCredentialRequest has what a guest has shown. */
+export interface ReviewCredentialRequest {
+  /** The credential, 43 characters of base64url. */
+  credential: string;
+}
+
+/** ReviewCredentialResponse says whose it is. */
+export interface ReviewCredentialResponse {
+  /**
+   * The instance, which has this credential now. It may be CREATING still: a fork can show its credential before the call
+   * that makes it is answered.
+   */
+  instance: Instance | undefined;
+}
+
 function createBaseCreateInstanceRequest(): CreateInstanceRequest {
   return {
     name: "",
@@ -4118,6 +4133,118 @@ export const StreamLogsResponse: MessageFns<StreamLogsResponse> = {
   },
 };
 
+function createBaseReviewCredentialRequest(): ReviewCredentialRequest {
+  return { credential: "" };
+}
+
+export const ReviewCredentialRequest: MessageFns<ReviewCredentialRequest> = {
+  encode(message: ReviewCredentialRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.credential !== "") {
+      writer.uint32(10).string(message.credential);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReviewCredentialRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReviewCredentialRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.credential = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReviewCredentialRequest>): ReviewCredentialRequest {
+    return ReviewCredentialRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReviewCredentialRequest>): ReviewCredentialRequest {
+    const message = createBaseReviewCredentialRequest();
+    message.credential = object.credential ?? "";
+    return message;
+  },
+};
+
+function createBaseReviewCredentialResponse(): ReviewCredentialResponse {
+  return { instance: undefined };
+}
+
+export const ReviewCredentialResponse: MessageFns<ReviewCredentialResponse> = {
+  encode(message: ReviewCredentialResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== undefined) {
+      Instance.encode(message.instance, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReviewCredentialResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReviewCredentialResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = Instance.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReviewCredentialResponse>): ReviewCredentialResponse {
+    return ReviewCredentialResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReviewCredentialResponse>): ReviewCredentialResponse {
+    const message = createBaseReviewCredentialResponse();
+    message.instance = (object.instance !== undefined && object.instance !== null)
+      ? Instance.fromPartial(object.instance)
+      : undefined;
+    return message;
+  },
+};
+
 /**
  * InstanceService boots, parks and forks instances. An instance is looked up by id, then name, then unambiguous id
  * prefix (at least 6 characters).
@@ -4276,6 +4403,22 @@ export const InstanceServiceService = {
     responseSerialize: (value: StreamLogsResponse): Buffer => Buffer.from(StreamLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamLogsResponse => StreamLogsResponse.decode(value),
   },
+  /**
+   * ReviewCredential tells which instance a credential belongs to, for a service that a guest has shown it to. Each running
+   * guest has one in /run/offshoot/credential; it is void once the guest is made ready for a snapshot, a fork, a pause or a
+   * standby, and when it ends, and it gets another when it runs on.
+   */
+  reviewCredential: {
+    path: "/offshoot.v1.InstanceService/ReviewCredential" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReviewCredentialRequest): Buffer =>
+      Buffer.from(ReviewCredentialRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReviewCredentialRequest => ReviewCredentialRequest.decode(value),
+    responseSerialize: (value: ReviewCredentialResponse): Buffer =>
+      Buffer.from(ReviewCredentialResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReviewCredentialResponse => ReviewCredentialResponse.decode(value),
+  },
 } as const;
 
 export interface InstanceServiceServer extends UntypedServiceImplementation {
@@ -4311,6 +4454,12 @@ export interface InstanceServiceServer extends UntypedServiceImplementation {
   deleteInstance: handleUnaryCall<DeleteInstanceRequest, DeleteInstanceResponse>;
   /** StreamLogs sends what an instance's workload, console or hypervisor wrote. */
   streamLogs: handleServerStreamingCall<StreamLogsRequest, StreamLogsResponse>;
+  /**
+   * ReviewCredential tells which instance a credential belongs to, for a service that a guest has shown it to. Each running
+   * guest has one in /run/offshoot/credential; it is void once the guest is made ready for a snapshot, a fork, a pause or a
+   * standby, and when it ends, and it gets another when it runs on.
+   */
+  reviewCredential: handleUnaryCall<ReviewCredentialRequest, ReviewCredentialResponse>;
 }
 
 export interface InstanceServiceClient extends Client {
@@ -4513,6 +4662,26 @@ export interface InstanceServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamLogsResponse>;
+  /**
+   * ReviewCredential tells which instance a credential belongs to, for a service that a guest has shown it to. Each running
+   * guest has one in /run/offshoot/credential; it is void once the guest is made ready for a snapshot, a fork, a pause or a
+   * standby, and when it ends, and it gets another when it runs on.
+   */
+  reviewCredential(
+    request: ReviewCredentialRequest,
+    callback: (error: ServiceError | null, response: ReviewCredentialResponse) => void,
+  ): ClientUnaryCall;
+  reviewCredential(
+    request: ReviewCredentialRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReviewCredentialResponse) => void,
+  ): ClientUnaryCall;
+  reviewCredential(
+    request: ReviewCredentialRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReviewCredentialResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const InstanceServiceClient = makeGenericClientConstructor(

@@ -92,7 +92,11 @@ export interface ReconfigureNetworkRequest {
     | Buffer
     | undefined;
   /** Wall clock of the host when it sent this, in milliseconds since 1970; the clock is left alone when absent. */
-  hostTimeMs?: number | undefined;
+  hostTimeMs?:
+    | number
+    | undefined;
+  /** Secret by which software in the VM shows which instance it is, 43 characters; the one it has when absent. */
+  credential?: Buffer | undefined;
 }
 
 /** ReconfigureNetworkResponse says that the identity is in force. */
@@ -173,6 +177,11 @@ export interface ThawRequest {
    * sets its clock before the workload runs on.
    */
   hostTimeMs: number;
+  /**
+   * Secret by which software in the VM shows which instance it is, 43 characters; it was wiped by Quiesce. The one it has
+   * when absent.
+   */
+  credential?: Buffer | undefined;
 }
 
 /** ThawResponse says that the workload runs on. */
@@ -596,6 +605,7 @@ function createBaseReconfigureNetworkRequest(): ReconfigureNetworkRequest {
     machineId: undefined,
     entropy: undefined,
     hostTimeMs: undefined,
+    credential: undefined,
   };
 }
 
@@ -624,6 +634,9 @@ export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = 
     }
     if (message.hostTimeMs !== undefined) {
       writer.uint32(65).double(message.hostTimeMs);
+    }
+    if (message.credential !== undefined) {
+      writer.uint32(74).bytes(message.credential);
     }
     return writer;
   },
@@ -705,6 +718,14 @@ export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = 
             message.hostTimeMs = reader.double();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.credential = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -730,6 +751,7 @@ export const ReconfigureNetworkRequest: MessageFns<ReconfigureNetworkRequest> = 
     message.machineId = object.machineId ?? undefined;
     message.entropy = object.entropy ?? undefined;
     message.hostTimeMs = object.hostTimeMs ?? undefined;
+    message.credential = object.credential ?? undefined;
     return message;
   },
 };
@@ -1338,13 +1360,16 @@ export const QuiesceResponse: MessageFns<QuiesceResponse> = {
 };
 
 function createBaseThawRequest(): ThawRequest {
-  return { hostTimeMs: 0 };
+  return { hostTimeMs: 0, credential: undefined };
 }
 
 export const ThawRequest: MessageFns<ThawRequest> = {
   encode(message: ThawRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.hostTimeMs !== 0) {
       writer.uint32(9).double(message.hostTimeMs);
+    }
+    if (message.credential !== undefined) {
+      writer.uint32(18).bytes(message.credential);
     }
     return writer;
   },
@@ -1370,6 +1395,14 @@ export const ThawRequest: MessageFns<ThawRequest> = {
             message.hostTimeMs = reader.double();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.credential = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1388,6 +1421,7 @@ export const ThawRequest: MessageFns<ThawRequest> = {
   fromPartial(object: DeepPartial<ThawRequest>): ThawRequest {
     const message = createBaseThawRequest();
     message.hostTimeMs = object.hostTimeMs ?? 0;
+    message.credential = object.credential ?? undefined;
     return message;
   },
 };
@@ -1804,8 +1838,8 @@ export const GuestServiceService = {
     responseDeserialize: (value: Buffer): StreamWorkloadOutputResponse => StreamWorkloadOutputResponse.decode(value),
   },
   /**
-   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, syncs the disks. Ended
-   * by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
+   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, wipes the
+   * credential, syncs the disks. Ended by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
    */
   quiesce: {
     path: "/offshoot.guest.v1.GuestService/Quiesce" as const,
@@ -1880,8 +1914,8 @@ export interface GuestServiceServer extends UntypedServiceImplementation {
   /** StreamWorkloadOutput sends the workload's output from an offset on, for as long as the call stands. */
   streamWorkloadOutput: handleServerStreamingCall<StreamWorkloadOutputRequest, StreamWorkloadOutputResponse>;
   /**
-   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, syncs the disks. Ended
-   * by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
+   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, wipes the
+   * credential, syncs the disks. Ended by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
    */
   quiesce: handleUnaryCall<QuiesceRequest, QuiesceResponse>;
   /** Thaw lets the workload run on under the identity it has. Thawing what is not frozen does nothing. */
@@ -1974,8 +2008,8 @@ export interface GuestServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamWorkloadOutputResponse>;
   /**
-   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, syncs the disks. Ended
-   * by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
+   * Quiesce makes the VM ready for a capture: runs the before-snapshot hooks, freezes the workload, wipes the
+   * credential, syncs the disks. Ended by an identity (mailbox or ReconfigureNetwork), by Thaw, or by its time limit when no host speaks any more.
    */
   quiesce(
     request: QuiesceRequest,
