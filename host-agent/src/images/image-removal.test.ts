@@ -17,6 +17,7 @@ const A = parseImageId('a'.repeat(64));
 const B = parseImageId('b'.repeat(64));
 const C = parseImageId('c'.repeat(64));
 const logger = pino({ level: 'silent' });
+const isRoot = process.getuid?.() === 0;
 
 let folder: string;
 let images: string;
@@ -135,6 +136,32 @@ describe('an image that is deleted', () => {
     expect(await there()).toEqual([B]);
   });
 
+  it.skipIf(!isRoot)(
+    `and cannot be removed now, keeps nothing else from being tidied${isRoot ? '' : ' (skipped: mounting needs root)'}`,
+    async () => {
+      await execa('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', images]);
+      try {
+        await place(A, 'web');
+        await mkdir(join(images, '.trash-1'));
+        await execa('mount', ['-o', 'remount,ro', images]);
+        const swept: ImageId[][] = [];
+        const sweepImages = (kept: ReadonlySet<ImageId>): Promise<string[]> => {
+          swept.push([...kept]);
+          return Promise.resolve([]);
+        };
+        const store = await daemonWithInstances({ disks: { ...NO_KEEPING.disks, sweepImages } });
+        await store.settle();
+        await store.emptyTrash();
+        expect(swept).toEqual([[A]]);
+        await execa('mount', ['-o', 'remount,rw', images]);
+        await store.settle();
+        expect(await there()).toEqual([A]);
+      } finally {
+        await execa('umount', [images]);
+      }
+    },
+  );
+
   it('by a daemon that was killed before it was renamed is there whole', async () => {
     await place(A, 'web');
     await lockElsewhere(A, '--exclusive');
@@ -210,7 +237,6 @@ describe('an image in use', () => {
     expect((await readdir(join(images, B))).filter((name) => name.startsWith('used-by-'))).toEqual([]);
   });
 
-  const isRoot = process.getuid?.() === 0;
   it.skipIf(!isRoot)(
     `can be used by a daemon that may not write there${isRoot ? '' : ' (skipped: mounting needs root)'}`,
     async () => {

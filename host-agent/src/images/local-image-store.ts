@@ -134,19 +134,27 @@ export class LocalImageStore implements ImageStore {
     await this.removal.remove(image);
   }
 
-  emptyTrash(): Promise<void> {
-    return this.removal.emptyTrash();
+  async emptyTrash(): Promise<void> {
+    await this.attempt('deleted images still take room', () => this.removal.emptyTrash());
   }
 
   async settle(): Promise<void> {
-    try {
-      await this.removal.emptyTrash();
-      const ids = await this.builds.ids();
-      this.uses.settle(ids, (image) => this.isUsedHere(image));
-      const removed = await this.options.disks.sweepImages(new Set(ids));
+    await this.emptyTrash();
+    await this.attempt('images may look used that are not, or the other way round', async () => {
+      this.uses.settle(await this.builds.ids(), (image) => this.isUsedHere(image));
+    });
+    await this.attempt('disks that are kept of images that are gone still take room', async () => {
+      const removed = await this.options.disks.sweepImages(new Set(await this.builds.ids()));
       if (removed.length > 0) this.options.logger.warn({ removed }, 'removed what was kept of images that are gone');
+    });
+  }
+
+  /** What cannot be tidied now is by a later start, and keeps nothing else from being tidied. */
+  private async attempt(otherwise: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (error) {
-      this.options.logger.error({ err: error }, 'left-over images could not be removed');
+      this.options.logger.error({ err: error }, otherwise);
     }
   }
 

@@ -101,7 +101,8 @@ export interface ImageStore {
    * @throws NotFound, InvalidState IMAGE_IN_USE naming who uses it, Conflict IMAGE_BUSY while something is made of it
    */
   delete(reference: string): Promise<void>;
+  /** What cannot be removed now stays for the next time: never throws. */
   emptyTrash(): Promise<void>;
-  /** At the daemon's start, when rows are settled: finishes deletions that were cut short. */
+  /** At the daemon's start, when rows are settled: finishes deletions that were cut short. Never throws. */
   settle(): Promise<void>;
 }
