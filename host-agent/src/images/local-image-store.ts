@@ -140,6 +140,7 @@ export class LocalImageStore implements ImageStore {
 
   async settle(): Promise<void> {
     await this.emptyTrash();
+    await this.attempt('builds that were cut short still take room', () => this.builds.settle());
     await this.attempt('images may look used that are not, or the other way round', async () => {
       this.uses.settle(await this.builds.ids(), (image) => this.isUsedHere(image));
     });

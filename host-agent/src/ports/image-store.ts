@@ -103,6 +103,6 @@ export interface ImageStore {
   delete(reference: string): Promise<void>;
   /** What cannot be removed now stays for the next time: never throws. */
   emptyTrash(): Promise<void>;
-  /** At the daemon's start, when rows are settled: finishes deletions that were cut short. Never throws. */
+  /** At the daemon's start, when rows are settled: finishes deletions and undoes imports that were cut short. Never throws. */
   settle(): Promise<void>;
 }
