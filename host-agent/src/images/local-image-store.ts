@@ -126,12 +126,24 @@ export class LocalImageStore implements ImageStore {
     }
   }
 
-  async delete(reference: string): Promise<void> {
+  async resolveToDelete(reference: string): Promise<RemovableImage> {
     // One that cannot be used is in no list, and has nothing but its id.
-    const unusable = (await this.builds.ids()).find((id) => id === reference);
-    const listed = unusable === undefined ? undefined : (await this.list()).find(({ id }) => id === unusable);
-    const image = listed ?? (unusable === undefined ? await this.resolve(reference) : nameless(unusable));
-    await this.removal.remove(image);
+    const id = (await this.builds.ids()).find((each) => each === reference);
+    if (id === undefined) return this.resolve(reference);
+    return (await this.list()).find((image) => image.id === id) ?? nameless(id);
+  }
+
+  async isThere(image: ImageId): Promise<boolean> {
+    try {
+      return (await this.builds.ids()).includes(image);
+    } catch (error) {
+      this.options.logger.error({ err: error, image }, 'an image may be there or not');
+      return true;
+    }
+  }
+
+  delete(image: Pick<Image, 'id' | 'name'>): Promise<void> {
+    return this.removal.remove(image);
   }
 
   async emptyTrash(): Promise<void> {
