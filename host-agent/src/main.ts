@@ -156,7 +156,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     instances: new InstanceService(context, calls),
     snapshots: new SnapshotService(context, calls),
     host: new HostService(dependencies, { agentBundle, listening: () => server.address }),
-    images: new ImageService(dependencies.images, calls),
+    images: new ImageService(context, calls),
     protoDirectory: join(installation, 'proto'),
     logger,
     version: VERSION,

@@ -82,6 +82,7 @@ describe('an import', () => {
       await host.stopDaemon('SIGKILL');
       await host.startDaemon();
       expect(await names()).not.toContain('killed');
+      expect(await images.leftovers(), [...seen].at(-1)).toEqual([]);
     }
     expect([...seen]).toEqual([
       'Opening the source',

@@ -1,12 +1,15 @@
+import { fileURLToPath } from 'node:url';
 import type { OPERATION_STEPS } from '@offshoot/host-agent/domain/operations.js';
 import { InstanceState as S, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type { ForkInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { expect } from 'vitest';
+import { deleteImage, importImage, listImages } from '../harness/image-directory.js';
 import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import type { TestHost } from '../harness/test-host.js';
 
 const MEMORY = 256n * 2n ** 20n;
 const patient = { networkTimeout: { seconds: 30n, nanos: 0 } };
+const guestPrograms = fileURLToPath(new URL('../guest', import.meta.url));
 const nothing = (): Promise<void> => Promise.resolve();
 
 export type Kept = S | 'gone';
@@ -62,6 +65,15 @@ export class SubjectCalls {
   async forkParkAndSnapshot(name: string): Promise<void> {
     await this.forkAndPark(name);
     await this.snapshotOf(name);
+  }
+
+  /** Of a few programs, of which an image is made soonest. */
+  importImage(name: string): Promise<unknown> {
+    return importImage(this.host, guestPrograms, name);
+  }
+
+  async hasImage(name: string): Promise<boolean> {
+    return (await listImages(this.host)).some((image) => image.name === name);
   }
 
   snapshotOf(name: string): Promise<unknown> {
@@ -204,6 +216,21 @@ export const scenariosOf = (calls: SubjectCalls): readonly Scenario[] => [
     finished: S.INSTANCE_STATE_STANDBY,
     tidy: async (name, outcome) => {
       expect(await calls.removeSnapshots(name)).toHaveLength(outcome === 'finished' ? 0 : 1);
+    },
+    standsFrom: 'begun',
+  },
+  {
+    title: 'delete of an image',
+    operation: 'delete-image',
+    prepare: (name) => calls.importImage(name),
+    act: (name) => deleteImage(calls.host, name, `delete ${name}`),
+    undone: 'gone',
+    finished: 'gone',
+    tidy: async (name, outcome) => {
+      expect(await calls.hasImage(name)).toBe(outcome === 'undone');
+      // The same request again is answered, whether it was carried out or has still to be.
+      await deleteImage(calls.host, name, `delete ${name}`);
+      expect(await calls.hasImage(name)).toBe(false);
     },
     standsFrom: 'begun',
   },

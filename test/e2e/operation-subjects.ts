@@ -1,6 +1,7 @@
 import { InstanceState as S, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { expect } from 'vitest';
 import { CutShortHost } from '../harness/cut-short-host.js';
+import { ImageDirectory } from '../harness/image-directory.js';
 import type { TestHost } from '../harness/test-host.js';
 import { SubjectCalls, type Kept, type Scenario } from './operation-scenarios.js';
 
@@ -13,11 +14,13 @@ export class OperationSubjects implements AsyncDisposable {
   private constructor(
     readonly cut: CutShortHost,
     readonly calls: SubjectCalls,
+    private readonly images: ImageDirectory,
     private readonly bystander: Instance,
   ) {}
 
   static async start(): Promise<OperationSubjects> {
-    const cut = await CutShortHost.start();
+    const images = await ImageDirectory.create();
+    const cut = await CutShortHost.start({ settings: { images_dir: images.path } });
     try {
       const { host } = cut;
       const calls = new SubjectCalls(() => host);
@@ -26,9 +29,10 @@ export class OperationSubjects implements AsyncDisposable {
       await host.standby('parked');
       await host.fork({ source: 'parked', name: 'disk', targetState: S.INSTANCE_STATE_STOPPED });
       const { instance } = await calls.fork('bystander');
-      return new OperationSubjects(cut, calls, instance!);
+      return new OperationSubjects(cut, calls, images, instance!);
     } catch (error) {
       await cut[Symbol.asyncDispose]();
+      await images[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -96,8 +100,8 @@ export class OperationSubjects implements AsyncDisposable {
 
   /** No file, process, address or entry in the journal is left of anything, and the bystander is as it was. */
   async assertNothingLeaked(): Promise<void> {
-    const { cut, host, bystander } = this;
-    expect(cut.leftovers()).toEqual([]);
+    const { cut, host, images, bystander } = this;
+    expect([...cut.leftovers(), ...(await images.leftovers())]).toEqual([]);
     const instances = await host.list();
     const processes = instances.filter(({ vmmPid }) => vmmPid !== 0).length;
     const taps = host.machine.namespace === undefined ? 0 : processes;
@@ -130,7 +134,8 @@ export class OperationSubjects implements AsyncDisposable {
     throw new Error(`the log of ${name} ended`);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.cut[Symbol.asyncDispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.cut[Symbol.asyncDispose]();
+    await this.images[Symbol.asyncDispose]();
   }
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { SqliteJournal } from '@offshoot/host-agent/state/sqlite-journal.js';
 import { openStateDatabase } from '@offshoot/host-agent/state/state-database.js';
 import { failureIfAny, type CallFailure } from './call-failure.js';
-import { TestHost } from './test-host.js';
+import { TestHost, type TestHostOptions } from './test-host.js';
 
 const preload = fileURLToPath(new URL('journal-steps.mjs', import.meta.url));
 
@@ -24,11 +24,11 @@ export class CutShortHost implements AsyncDisposable {
     private readonly folder: string,
   ) {}
 
-  static async start(): Promise<CutShortHost> {
+  static async start({ settings = {} }: Pick<TestHostOptions, 'settings'> = {}): Promise<CutShortHost> {
     const folder = mkdtempSync(join(tmpdir(), 'offshoot-steps-'));
     const environment = { NODE_OPTIONS: `--import=${preload}`, OFFSHOOT_TEST_FOLDER: folder };
     try {
-      return new CutShortHost(await TestHost.start({ environment }), folder);
+      return new CutShortHost(await TestHost.start({ settings, environment }), folder);
     } catch (error) {
       rmSync(folder, { recursive: true });
       throw error;

@@ -4,10 +4,11 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DRIVER_CAPABILITIES } from '../domain/driver-capabilities.js';
 import { parseImageId, type ImageId } from '../domain/ids.js';
-import type { DiskStorage } from '../ports/disk-storage.js';
+import type { DiskRoom, DiskStorage } from '../ports/disk-storage.js';
 import type { HypervisorDriver } from '../ports/driver.js';
 import type { Image, ImageStore } from '../ports/image-store.js';
 import type { Network } from '../ports/network.js';
+import { freeBytes } from '../os/disk-space.js';
 import { StateLab } from '../state/testing/state-lab.js';
 import type { CreateInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
@@ -15,7 +16,7 @@ import { createInstance } from './create-instance.js';
 import { DiskStorages } from './disk-storages.js';
 import { MemoryBudget } from './memory-budget.js';
 
-const image = { id: parseImageId('ab'.repeat(32)) } as Partial<Image> as Image;
+const image = { id: parseImageId('ab'.repeat(32)), diskBytes: 2 ** 29 } as Partial<Image> as Image;
 const command: CreateInstanceCommand = {
   name: 'vm',
   image: 'web',
@@ -32,11 +33,13 @@ describe('an instance that is created', () => {
   let lab: StateLab;
   let calls: string[];
   let use: (id: ImageId) => void;
+  let room: DiskRoom;
   let context: Context;
   beforeEach(async () => {
     lab = await StateLab.open();
     calls = [];
     use = () => undefined;
+    room = { working: 0, kept: 0 };
     const { store, files, snapshots, snapshotFiles, journal, answers, paths } = lab;
     const status = { available: true, capabilities: DRIVER_CAPABILITIES.qemu };
     context = {
@@ -57,6 +60,7 @@ describe('an instance that is created', () => {
             return Promise.reject(new Error('no disk'));
           },
           destroy: () => Promise.resolve(),
+          roomFor: () => Promise.resolve(room),
         } as Partial<DiskStorage> as DiskStorage,
       ]),
       memory: new MemoryBudget(0),
@@ -84,6 +88,19 @@ describe('an instance that is created', () => {
   it('has its row before it says that it uses the image, and lets go of that after the row is gone', async () => {
     await expect(createInstance(context, command, new AbortController().signal)).rejects.toThrow('no disk');
     expect(calls).toEqual(['use with 1 row', 'create disk', 'release with 0 rows']);
+  });
+
+  it.each<[string, (free: number) => DiskRoom]>([
+    ['while its disk is made', (free) => ({ working: free, kept: 0 })],
+    ['once its disk is there, for its memory', (free) => ({ working: 0, kept: free })],
+  ])('is refused before any work where there is no room %s', async (_, take) => {
+    room = take(await freeBytes(lab.paths.root));
+    const error: unknown = await createInstance(context, command, new AbortController().signal).catch(
+      (e: unknown) => e,
+    );
+    expect(error).toMatchObject({ kind: 'Capacity', reason: 'DISK_FULL', metadata: { path: lab.paths.root } });
+    expect(calls).toEqual([]);
+    expect(lab.store.list()).toEqual([]);
   });
 
   it('is refused, with nothing left, when its image was deleted since it was found', async () => {

@@ -8,7 +8,7 @@ import { injectedFiles } from './injected-files.js';
 import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
 import { removeInstanceFiles } from './remove-files.js';
-import { createOwnDisk, diskBytesOf } from './own-disk.js';
+import { createOwnDisk, diskBytesOf, roomForOwnDisk } from './own-disk.js';
 import { workloadOf } from './workload-of.js';
 
 /** Boots an instance and waits for its agent; on any failure nothing of it is left. */
@@ -22,8 +22,16 @@ export async function createInstance(
   const storage = context.disks.choose(driver.diskFormat);
   const image = await context.images.resolve(command.image);
   const diskBytes = diskBytesOf(image, command);
-  // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work.
-  await assertFreeBytes(context.paths.root, command.memoryBytes + BOOT_MARGIN_BYTES, 'booting this instance');
+  const files = injectedFiles(command.injection);
+  // A memory file that cannot grow kills the VM with SIGBUS in mid-run: refuse before any work. It grows once the disk is made.
+  const disk = await roomForOwnDisk(context, image, {
+    name: command.name ?? 'this instance',
+    storage,
+    diskBytes,
+    files,
+  });
+  const needed = Math.max(disk.working, disk.kept + command.memoryBytes) + BOOT_MARGIN_BYTES;
+  await assertFreeBytes(context.paths.root, needed, 'making and booting this instance');
   using _memory = context.memory.book([command.memoryBytes], 'booting this instance');
 
   await using operation = Operation.begin(context, 'create-instance', undefined, signal);
@@ -40,7 +48,7 @@ export async function createInstance(
   await context.files.create(reserved);
   if (workload !== undefined) await context.files.saveWorkload(reserved.id, workload);
   operation.reached('folder');
-  await createOwnDisk(context, reserved, image, injectedFiles(command.injection), signal);
+  await createOwnDisk(context, reserved, image, files, signal);
   operation.reached('disk');
   const answerOf = (instance: Instance) => ({ instance, bootMs: performance.now() - started });
   const order = { instance: reserved, image, driver, workload, answerOf };

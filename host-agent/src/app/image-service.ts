@@ -1,14 +1,21 @@
 import { asCapacityIfFull } from '../os/disk-space.js';
 import type { Image, ImageStore } from '../ports/image-store.js';
 import type { ImageOperations, ListedImage } from './commands.js';
+import type { Context } from './context.js';
+import { deleteImage } from './delete-image.js';
 import type { IdempotentCalls } from './idempotent-calls.js';
+import { operate } from './operate.js';
 
 /** Images as callers see them. */
 export class ImageService implements ImageOperations {
+  private readonly images: ImageStore;
+
   constructor(
-    private readonly images: ImageStore,
+    private readonly context: Context,
     private readonly calls: IdempotentCalls,
-  ) {}
+  ) {
+    this.images = context.images;
+  }
 
   async import(...[order, onStep, signal, request]: Parameters<ImageOperations['import']>): Promise<Image> {
     try {
@@ -23,7 +30,6 @@ export class ImageService implements ImageOperations {
   }
 
   async delete(...[reference, signal, request]: Parameters<ImageOperations['delete']>): Promise<void> {
-    await this.calls.once(request, () => this.images.delete(reference), signal);
-    await this.images.emptyTrash(); // once the answer is kept: whoever asks again is told that it was done
+    await operate(this.context, this.calls, request, signal, (context) => deleteImage(context, reference));
   }
 }

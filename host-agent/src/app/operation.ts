@@ -1,4 +1,4 @@
-import type { InstanceId } from '../domain/ids.js';
+import type { ImageId, InstanceId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
 import type { OperationName, StepOf } from '../domain/operations.js';
 import type { Context } from './context.js';
@@ -35,8 +35,14 @@ export class Operation<Step extends string = string> extends UndoStack {
     signal: AbortSignal | undefined,
     whole?: Operation,
   ): Operation<StepOf<Name>> {
-    const entry = { operation: name, instance, request: books.request, partOf: whole?.id };
+    const entry = { operation: name, instance, image: undefined, request: books.request, partOf: whole?.id };
     return new Operation<StepOf<Name>>(books, books.journal.begin(entry), whole, signal);
+  }
+
+  /** Of one that is about an image and no instance, and goes on when its caller is gone. */
+  static beginOfImage<Name extends OperationName>(books: Books, name: Name, image: ImageId): Operation<StepOf<Name>> {
+    const entry = { operation: name, instance: undefined, image, request: books.request, partOf: undefined };
+    return new Operation<StepOf<Name>>(books, books.journal.begin(entry), undefined, undefined);
   }
 
   /**
@@ -96,7 +102,8 @@ export class Operation<Step extends string = string> extends UndoStack {
   }
 
   /**
-   * Takes the step `record` of an operation on something else than an instance: its rows change and its answer is kept at once.
+   * Takes the step `record` of an operation on something else than an instance: its rows, if it has any, change and its answer is
+   * kept at once.
    * @param undo of the rows; left out where there is no way back
    */
   recordRows(change: () => void, { answer, undo }: { readonly answer: unknown; readonly undo?: () => void }): void {

@@ -39,11 +39,12 @@ export async function recover(context: Context): Promise<void> {
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
   await sweepDisks(context);
   await context.images.settle();
-  for (const { id, operation, step, instance: instanceId, request, begunAt } of cut) {
+  for (const { id, operation, step, instance: instanceId, image, request, begunAt } of cut) {
     const instance = instanceId === undefined ? undefined : store.byId(instanceId);
     const state = instance?.state;
-    const outcome = isDone(operation, step, state) ? 'finished' : 'undone';
-    const named = { instance: instanceId, state, requestId: request?.id };
+    const found = { state, image: image !== undefined && (await context.images.isThere(image)) };
+    const outcome = isDone({ operation, step }, found) ? 'finished' : 'undone';
+    const named = { instance: instanceId, image, state, requestId: request?.id };
     logger.warn({ operation, step, ...named, begunAt, outcome }, 'an operation was cut short');
     // Those that are carried out here are answered here; the others' answers were kept with their outcome.
     if (outcome === 'finished' && request !== undefined && answers.of(request.id).length === 0)

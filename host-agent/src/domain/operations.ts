@@ -11,7 +11,10 @@ const GO_ON = ['successor started', 'loaded', 'noted', 'went on', 'handed over']
  * Every operation of several steps, and the steps it may go through. The journal names the one reached
  * last; an operation's first step is `begun`. At `record` its outcome stands in the row: a daemon killed before it undoes
  * the operation at its next start, one killed after it finishes it. (Deletions are finished from their beginning on, and
- * so is a stop once its hypervisor has ended.)
+ * so is a stop once its hypervisor has ended; that of an image once it was taken away, by one renaming.)
+ *
+ * Imports are none, nor are images that go for others: what they do becomes visible by one renaming, nobody's rows change, and
+ * an import that is asked for again finds what the first one made. The deletion of an image is one for its answer alone.
  */
 export const OPERATION_STEPS = {
   'create-instance': ['begun', 'reserve', 'folder', 'disk', ...BOOT, 'record'],
@@ -42,6 +45,7 @@ export const OPERATION_STEPS = {
   /** The instance then resumes as by `restore-instance`. */
   'restore-snapshot': ['begun', 'stage', 'record', 'end hypervisor', 'replace'],
   'delete-snapshot': ['begun', 'record', 'remove folder'],
+  'delete-image': ['begun', 'take away', 'record'],
 } as const satisfies Readonly<Record<string, readonly [typeof BEGUN, ...string[]]>>;
 
 export const BEGUN = 'begun';
@@ -55,10 +59,10 @@ export type GoOnStep = CaptureStep | (typeof GO_ON)[number];
 /**
  * What an operation that was carried out leaves: its instance in a state, there, or gone. `nothing`: whatever it made is of
  * no use without the daemon that made it. `recorded`: something else than an instance, there or gone once its step `record`
- * was taken.
+ * was taken. `image gone`: what says so is the images' directory, which other daemons may share.
  */
 export const OPERATION_OUTCOMES: Readonly<
-  Record<OperationName, InstanceState | 'there' | 'gone' | 'nothing' | 'recorded'>
+  Record<OperationName, InstanceState | 'there' | 'gone' | 'nothing' | 'recorded' | 'image gone'>
 > = {
   'create-instance': 'there',
   'start-instance': 'RUNNING',
@@ -76,19 +80,24 @@ export const OPERATION_OUTCOMES: Readonly<
   'create-snapshot': 'recorded',
   'restore-snapshot': 'recorded',
   'delete-snapshot': 'recorded',
+  'delete-image': 'image gone',
 };
 
 /**
  * Whether an operation that was cut short has been carried out, once everything is at rest again.
  * @param step reached last
- * @param state of its instance
+ * @param found of its instance the state, and whether its image is there
  */
-export function isDone(operation: OperationName, step: string, state: InstanceState | undefined): boolean {
+export function isDone(
+  { operation, step }: { readonly operation: OperationName; readonly step: string },
+  { state, image }: { readonly state: InstanceState | undefined; readonly image: boolean },
+): boolean {
   const outcome = OPERATION_OUTCOMES[operation];
   if (outcome === 'nothing') return false;
-  if (outcome === 'recorded') {
+  if (outcome === 'recorded' || outcome === 'image gone') {
     const steps: readonly string[] = OPERATION_STEPS[operation];
-    return steps.indexOf(step) >= steps.indexOf('record');
+    const isRecorded = steps.indexOf(step) >= steps.indexOf('record');
+    return isRecorded || (outcome === 'image gone' && !image);
   }
   if (outcome === 'there') return state !== undefined;
   return outcome === (state ?? 'gone');

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { withBuildLock } from './build-lock.js';
+import { unlessLocked, withBuildLock } from './build-lock.js';
 import type { ChildProcess } from 'node:child_process';
 
 let folder: string;
@@ -61,5 +61,17 @@ describe('the build lock', () => {
   it('is free again after a failure', async () => {
     await expect(withBuildLock(path, never, () => Promise.reject(new Error('broken')))).rejects.toThrow('broken');
     expect(await withBuildLock(path, never, () => Promise.resolve('free'))).toBe('free');
+  });
+
+  it('is not waited for by what only has sense where nobody has it', async () => {
+    const ran: string[] = [];
+    const run = (name: string) => unlessLocked(path, () => Promise.resolve(void ran.push(name)));
+    const other = await holdElsewhere();
+    await run('locked');
+    other.stdin!.end();
+    await once(other, 'exit');
+    await run('free');
+    await withBuildLock(path, never, () => run('locked by ourselves'));
+    expect(ran).toEqual(['free']);
   });
 });

@@ -27,6 +27,16 @@ export async function withBuildLock<Result>(
   }
 }
 
+/** The same where nobody has the lock, and nothing otherwise. */
+export async function unlessLocked(path: string, action: () => Promise<void>): Promise<void> {
+  const descriptor = openSync(path, 'a', 0o600);
+  try {
+    if (tryLock(descriptor)) await action();
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 function tryLock(descriptor: number): boolean {
   try {
     flock(descriptor, LOCK_EX | LOCK_NB);

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import type { ByteString } from './tar/byte-string.js';
-import { runTool } from './tool.js';
+import { fullDisk, runTool } from './tool.js';
 
 /** First inode that is not reserved: lost+found. */
 const FIRST_INODE = 11;
@@ -23,7 +23,7 @@ export interface Debugfs {
 
 /**
  * Runs commands that change the disk, each one or several lines. Between two of them a folder changed into (`cd`) may be forgotten.
- * @throws Corrupt when it says anything: it ends with 0 whatever happened
+ * @throws Capacity when the host's disk is full, else Corrupt when it says anything: it ends with 0 whatever happened
  */
 export async function changeByDebugfs(
   { disk, scratch, env, signal }: Debugfs,
@@ -36,7 +36,10 @@ export async function changeByDebugfs(
     // On stderr it says its version and what went wrong; nothing else.
     const complaints = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('debugfs 1.'));
     if (complaints.length > 0)
-      throw new Corrupt(`debugfs on ${disk}: ${complaints.slice(0, 3).join('; ')}`, { reason: 'DISK_INVALID' });
+      throw (
+        fullDisk('debugfs', stderr) ??
+        new Corrupt(`debugfs on ${disk}: ${complaints.slice(0, 3).join('; ')}`, { reason: 'DISK_INVALID' })
+      );
   };
   let batch: string[] = [];
   for (const command of commands) {

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { Conflict, errnoOf } from '@offshoot/shared/errors.js';
 import { assertFreeBytes } from '../os/disk-space.js';
 import { syncDirectory } from '../os/durable-file.js';
-import { withBuildLock } from './build-lock.js';
+import { unlessMissing } from '../os/unless-missing.js';
+import { unlessLocked, withBuildLock } from './build-lock.js';
 import { holdImage } from './image-lock.js';
-import { readImage, renameImage } from './image-record.js';
+import { isUnfinishedRecord, readImage, renameImage } from './image-record.js';
 import { SharedTask } from './shared-task.js';
 import type { Logger } from 'pino';
 import { parseImageId, type ImageId } from '../domain/ids.js';
@@ -79,14 +80,21 @@ export class ImageBuilds {
     if (task === undefined) {
       task = new SharedTask<ImportStep, Image>(
         async (report, taskSignal) =>
-          withBuildLock(join(this.directory, '.build.lock'), taskSignal, () =>
-            this.runLocked(build, report, taskSignal),
-          ),
+          withBuildLock(this.lock, taskSignal, () => this.runLocked(build, report, taskSignal)),
         () => this.tasks.delete(key),
       );
       this.tasks.set(key, task);
     }
     return task.join(onStep, signal);
+  }
+
+  /** Removes what builds that were cut short have left, unless somebody builds now, who does it himself. */
+  async settle(): Promise<void> {
+    if ((await this.unfinished()).length > 0) await unlessLocked(this.lock, () => this.sweep());
+  }
+
+  private get lock(): string {
+    return join(this.directory, '.build.lock');
   }
 
   private async isNewest({ id, name }: Pick<ImageBuild, 'id' | 'name'>): Promise<boolean> {
@@ -140,13 +148,24 @@ export class ImageBuilds {
     await syncDirectory(this.directory);
   }
 
-  /** Only the holder of the lock has a staging folder: those there now were left by processes that died. */
+  /** To be called with the lock: what is there then was left by processes that died. */
   private async sweep(): Promise<void> {
-    for (const name of await this.folders())
-      if (name.startsWith(STAGING_PREFIX)) {
-        this.logger.info({ folder: name }, 'removing what an interrupted image build left');
-        await rm(join(this.directory, name), { recursive: true, force: true });
-      }
+    for (const path of await this.unfinished()) {
+      this.logger.info({ path }, 'removing what an interrupted image build left');
+      // A tool that such a process had started may still be writing there.
+      await rm(path, { recursive: true, force: true, maxRetries: 5 });
+    }
+  }
+
+  /** Folders of builds, and records of images that were being renamed: only the holder of the lock makes them. */
+  private async unfinished(): Promise<string[]> {
+    const staging = (await this.folders()).filter((name) => name.startsWith(STAGING_PREFIX));
+    const paths = staging.map((name) => join(this.directory, name));
+    for (const id of await this.ids()) {
+      const names = (await unlessMissing(readdir(join(this.directory, id)))) ?? []; // deleted meanwhile
+      paths.push(...names.filter(isUnfinishedRecord).map((name) => join(this.directory, id, name)));
+    }
+    return paths;
   }
 }
 

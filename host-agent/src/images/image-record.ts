@@ -78,6 +78,10 @@ export async function renameImage(folder: string, name: string): Promise<void> {
   await replaceFile(path, written({ ...known, name, createdAt: new Date().toISOString() }), { durable: true });
 }
 
+/** Whether a file in an image's folder was to replace its record. */
+export const isUnfinishedRecord = (name: string): boolean =>
+  name.startsWith(`.${IMAGE_FILES.record}.`) && name.endsWith('.tmp');
+
 const written = (image: ImageRecord): string => `${JSON.stringify(image, null, 2)}\n`;
 
 /** @throws Corrupt when `image.json` or a file it speaks of is absent or not as it should be */

@@ -17,6 +17,7 @@ const A = parseImageId('a'.repeat(64));
 const B = parseImageId('b'.repeat(64));
 const C = parseImageId('c'.repeat(64));
 const logger = pino({ level: 'silent' });
+const isRoot = process.getuid?.() === 0;
 
 let folder: string;
 let images: string;
@@ -63,6 +64,9 @@ const daemonWithInstances = (options: Partial<LocalImageStoreOptions> = {}): Pro
 const place = (id: ImageId, name: string, createdAt = '2026-01-01T00:00:00.000Z', diskBytes = 11): Promise<string> =>
   placeImageOfTest(images, { id, name, createdAt, diskBytes });
 
+const remove = async (store: LocalImageStore, reference: string): Promise<void> =>
+  store.delete(await store.resolveToDelete(reference));
+
 const there = (): Promise<string[]> => readdir(images);
 
 /** Another process that has the image locked until its standard input ends. */
@@ -93,19 +97,19 @@ describe('an image that is deleted', () => {
     const gone: ImageId[] = [];
     const forgetImage = (id: ImageId): Promise<void> => Promise.resolve(void gone.push(id));
     const store = await daemonWithInstances({ disks: { ...NO_KEEPING.disks, forgetImage } });
-    await store.delete(reference);
+    await remove(store, reference);
     expect(await store.list()).toEqual([]);
     await store.emptyTrash();
     expect(await there()).toEqual([]);
     expect(gone).toEqual([A]);
-    await expect(store.delete(reference)).rejects.toMatchObject(refusal('NotFound', 'IMAGE_NOT_FOUND'));
+    await expect(remove(store, reference)).rejects.toMatchObject(refusal('NotFound', 'IMAGE_NOT_FOUND'));
   });
 
   it('gives its name back to the one that had it before', async () => {
     await place(A, 'web', '2026-01-01T00:00:00.000Z');
     await place(B, 'web', '2026-01-02T00:00:00.000Z');
     const store = await daemonWithInstances();
-    await store.delete('web');
+    await remove(store, 'web');
     expect((await store.resolve('web')).id).toBe(A);
   });
 
@@ -113,15 +117,28 @@ describe('an image that is deleted', () => {
     await place(A, 'web');
     await writeFile(join(images, A, 'image.json'), '{"cut');
     const store = await daemonWithInstances();
-    await expect(store.delete('web')).rejects.toMatchObject(refusal('NotFound', 'IMAGE_NOT_FOUND'));
+    await expect(remove(store, 'web')).rejects.toMatchObject(refusal('NotFound', 'IMAGE_NOT_FOUND'));
     instances.push({ name: 'vm', image: A });
-    await expect(store.delete(A)).rejects.toMatchObject(
+    await expect(remove(store, A)).rejects.toMatchObject(
       refusal('InvalidState', 'IMAGE_IN_USE', /^the image that cannot be used \(a{12}\) is in use by the instance vm/),
     );
     instances.length = 0;
-    await store.delete(A);
+    await remove(store, A);
     await store.emptyTrash();
     expect(await there()).toEqual([]);
+  });
+
+  it('is not there from then on, but is for as long as nobody can know', async () => {
+    const store = await daemonWithInstances();
+    expect(await store.isThere(A)).toBe(false);
+    await place(A, 'web');
+    await writeFile(join(images, A, 'image.json'), '{"cut');
+    expect(await store.isThere(A)).toBe(true);
+    await remove(store, A);
+    expect(await store.isThere(A)).toBe(false);
+    await rm(images, { recursive: true });
+    await writeFile(images, 'no directory');
+    expect(await store.isThere(A)).toBe(true);
   });
 
   it.each([
@@ -135,6 +152,32 @@ describe('an image that is deleted', () => {
     expect(await there()).toEqual([B]);
   });
 
+  it.skipIf(!isRoot)(
+    `and cannot be removed now, keeps nothing else from being tidied${isRoot ? '' : ' (skipped: mounting needs root)'}`,
+    async () => {
+      await execa('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', images]);
+      try {
+        await place(A, 'web');
+        await mkdir(join(images, '.trash-1'));
+        await execa('mount', ['-o', 'remount,ro', images]);
+        const swept: ImageId[][] = [];
+        const sweepImages = (kept: ReadonlySet<ImageId>): Promise<string[]> => {
+          swept.push([...kept]);
+          return Promise.resolve([]);
+        };
+        const store = await daemonWithInstances({ disks: { ...NO_KEEPING.disks, sweepImages } });
+        await store.settle();
+        await store.emptyTrash();
+        expect(swept).toEqual([[A]]);
+        await execa('mount', ['-o', 'remount,rw', images]);
+        await store.settle();
+        expect(await there()).toEqual([A]);
+      } finally {
+        await execa('umount', [images]);
+      }
+    },
+  );
+
   it('by a daemon that was killed before it was renamed is there whole', async () => {
     await place(A, 'web');
     await lockElsewhere(A, '--exclusive');
@@ -143,7 +186,7 @@ describe('an image that is deleted', () => {
     const store = await daemonWithInstances();
     await store.settle();
     expect((await store.resolve('web')).id).toBe(A);
-    await store.delete('web');
+    await remove(store, 'web');
     expect(await store.list()).toEqual([]);
   });
 });
@@ -158,7 +201,7 @@ describe('an image in use', () => {
       ownUsersOf: () => ({ instances: ['i1', 'i2', 'i3', 'i4', 'i5', 'i6'], snapshots: ['s'] }),
       disks: { ...NO_KEEPING.disks, forgetImage },
     });
-    await expect(store.delete('web')).rejects.toMatchObject({
+    await expect(remove(store, 'web')).rejects.toMatchObject({
       ...refusal('InvalidState', 'IMAGE_IN_USE', /by the instances i1, i2, i3, i4, i5 and 1 more, the snapshot s: /),
       metadata: { image: A, instances: 'i1,i2,i3,i4,i5,i6', snapshots: 's' },
     });
@@ -172,7 +215,7 @@ describe('an image in use', () => {
     const store = await daemonWithInstances({
       disks: { ...NO_KEEPING.disks, forgetImage: () => Promise.reject(inUse) },
     });
-    await expect(store.delete('web')).rejects.toBe(inUse);
+    await expect(remove(store, 'web')).rejects.toBe(inUse);
     expect((await store.resolve('web')).id).toBe(A);
     store.use(A); // nobody has it locked
   });
@@ -182,7 +225,7 @@ describe('an image in use', () => {
     const [own, other] = [await daemon('one'), await daemonWithInstances()];
     instances.push({ name: 'vm', image: A });
     other.use(A);
-    await expect(own.delete('web')).rejects.toMatchObject({
+    await expect(remove(own, 'web')).rejects.toMatchObject({
       ...refusal('InvalidState', 'IMAGE_IN_USE', /what the daemon with the state directory .*\/own has/),
       metadata: { state_directories: join(folder, 'own') },
     });
@@ -191,7 +234,7 @@ describe('an image in use', () => {
     expect(own.usageOf(A).users.daemons).toHaveLength(1);
     instances.length = 0;
     other.release(A);
-    await own.delete('web');
+    await remove(own, 'web');
     expect(await own.list()).toEqual([]);
   });
 
@@ -210,7 +253,6 @@ describe('an image in use', () => {
     expect((await readdir(join(images, B))).filter((name) => name.startsWith('used-by-'))).toEqual([]);
   });
 
-  const isRoot = process.getuid?.() === 0;
   it.skipIf(!isRoot)(
     `can be used by a daemon that may not write there${isRoot ? '' : ' (skipped: mounting needs root)'}`,
     async () => {
@@ -262,7 +304,7 @@ describe('an image that one deletes while another begins to use it', () => {
     const found = await store.resolve('web');
     instances.push({ name: 'vm', image: found.id });
     store.use(found.id);
-    await expect(store.delete('web')).rejects.toMatchObject(refusal('InvalidState', 'IMAGE_IN_USE', /instance vm/));
+    await expect(remove(store, 'web')).rejects.toMatchObject(refusal('InvalidState', 'IMAGE_IN_USE', /instance vm/));
   });
 
   it.each([
@@ -274,7 +316,7 @@ describe('an image that one deletes while another begins to use it', () => {
     const store = await daemonWithInstances({ disks });
     const other = state === 'own' ? store : await daemon(state);
     const found = await other.resolve('web');
-    const deleted = store.delete('web');
+    const deleted = remove(store, 'web');
     await begun;
     expect(() => {
       other.use(found.id);
@@ -298,10 +340,10 @@ describe('an image that one deletes while another begins to use it', () => {
     expect((await readdir(join(images, A))).filter((name) => name.startsWith('used-by-'))).toEqual([]);
     await unlockElsewhere();
     await lockElsewhere(A, '--shared');
-    await expect(store.delete('web')).rejects.toMatchObject(refusal('Conflict', 'IMAGE_BUSY', /is being used/));
+    await expect(remove(store, 'web')).rejects.toMatchObject(refusal('Conflict', 'IMAGE_BUSY', /is being used/));
     store.use(A); // with others
     await unlockElsewhere();
-    await store.delete('web');
+    await remove(store, 'web');
   });
 
   it('is not held any more when it was made anew under the same id', async () => {
@@ -311,7 +353,7 @@ describe('an image that one deletes while another begins to use it', () => {
       await rm(join(images, A), { recursive: true });
       await place(A, 'web');
       const store = await daemonWithInstances();
-      await store.delete('web');
+      await remove(store, 'web');
     }
     expect((await there()).filter((name) => !name.startsWith('.trash-'))).toEqual([]);
   });

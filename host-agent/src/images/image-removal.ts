@@ -32,8 +32,8 @@ export interface RemovalParts {
 }
 
 /**
- * Takes images away that nobody uses. An image is renamed first, so that it is there whole or not at all, and removed under
- * the new name, by the next daemon at the latest.
+ * Takes images away that nobody uses. An image is renamed first, so that it is there whole or not at all, whenever the daemon
+ * ends, and removed under the new name, by the next daemon at the latest.
  */
 export class ImageRemoval {
   constructor(private readonly parts: RemovalParts) {}
@@ -42,7 +42,7 @@ export class ImageRemoval {
    * The image cannot be had any more after this; {@link emptyTrash} frees its room.
    * @throws NotFound, InvalidState IMAGE_IN_USE naming who uses it, Conflict IMAGE_BUSY while something is made of it
    */
-  async remove({ id, name }: RemovableImage): Promise<void> {
+  async remove({ id, name }: Pick<Image, 'id' | 'name'>): Promise<void> {
     const { directory, usersOf, forgetDisks } = this.parts;
     const folder = join(directory, id);
     assertUnused(id, name, usersOf(id)); // says who uses it also where somebody is just about to

@@ -7,6 +7,7 @@ import { execa } from 'execa';
 import pino from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AptPackageSource } from './apt-package-source.js';
+import { withBuildLock } from './build-lock.js';
 import { LocalImageStore } from './local-image-store.js';
 import { NO_KEEPING, placeImageOfTest } from './testing/image-of-test.js';
 import type { ImportStep } from '../ports/image-store.js';
@@ -69,6 +70,19 @@ describe('images that are there', () => {
     expect((await storeWith().list()).map(({ id }) => id)).toEqual([NEW]);
     await writeFile(join(images, NEW, 'rootfs.ext4'), 'cut');
     expect(await storeWith().list()).toEqual([]);
+  });
+
+  it('lose at a start what builds and renamings have left that were cut short, unless somebody builds now', async () => {
+    await writeFile(join(images, OLD, '.image.json.1.tmp'), '{"cut');
+    await mkdir(join(images, '.staging-1/root'), { recursive: true });
+    const store = storeWith();
+    const left = async (): Promise<string[]> => (await readdir(images)).filter((name) => name.startsWith('.staging'));
+    await withBuildLock(join(images, '.build.lock'), new AbortController().signal, () => store.settle());
+    expect(await left()).toEqual(['.staging-1']);
+    await store.settle();
+    expect(await left()).toEqual([]);
+    expect(await readdir(join(images, OLD))).not.toContain('.image.json.1.tmp');
+    expect((await store.list()).map(({ id }) => id)).toEqual([NEW, OLD]);
   });
 
   it('are found by id, by name (the newest), and by an unambiguous beginning of the id of at least 6 characters', async () => {

@@ -126,27 +126,48 @@ export class LocalImageStore implements ImageStore {
     }
   }
 
-  async delete(reference: string): Promise<void> {
+  async resolveToDelete(reference: string): Promise<RemovableImage> {
     // One that cannot be used is in no list, and has nothing but its id.
-    const unusable = (await this.builds.ids()).find((id) => id === reference);
-    const listed = unusable === undefined ? undefined : (await this.list()).find(({ id }) => id === unusable);
-    const image = listed ?? (unusable === undefined ? await this.resolve(reference) : nameless(unusable));
-    await this.removal.remove(image);
+    const id = (await this.builds.ids()).find((each) => each === reference);
+    if (id === undefined) return this.resolve(reference);
+    return (await this.list()).find((image) => image.id === id) ?? nameless(id);
   }
 
-  emptyTrash(): Promise<void> {
-    return this.removal.emptyTrash();
+  async isThere(image: ImageId): Promise<boolean> {
+    try {
+      return (await this.builds.ids()).includes(image);
+    } catch (error) {
+      this.options.logger.error({ err: error, image }, 'an image may be there or not');
+      return true;
+    }
+  }
+
+  delete(image: Pick<Image, 'id' | 'name'>): Promise<void> {
+    return this.removal.remove(image);
+  }
+
+  async emptyTrash(): Promise<void> {
+    await this.attempt('deleted images still take room', () => this.removal.emptyTrash());
   }
 
   async settle(): Promise<void> {
-    try {
-      await this.removal.emptyTrash();
-      const ids = await this.builds.ids();
-      this.uses.settle(ids, (image) => this.isUsedHere(image));
-      const removed = await this.options.disks.sweepImages(new Set(ids));
+    await this.emptyTrash();
+    await this.attempt('builds that were cut short still take room', () => this.builds.settle());
+    await this.attempt('images may look used that are not, or the other way round', async () => {
+      this.uses.settle(await this.builds.ids(), (image) => this.isUsedHere(image));
+    });
+    await this.attempt('disks that are kept of images that are gone still take room', async () => {
+      const removed = await this.options.disks.sweepImages(new Set(await this.builds.ids()));
       if (removed.length > 0) this.options.logger.warn({ removed }, 'removed what was kept of images that are gone');
+    });
+  }
+
+  /** What cannot be tidied now is by a later start, and keeps nothing else from being tidied. */
+  private async attempt(otherwise: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (error) {
-      this.options.logger.error({ err: error }, 'left-over images could not be removed');
+      this.options.logger.error({ err: error }, otherwise);
     }
   }
 

@@ -144,9 +144,16 @@ function failureOf(
       metadata: { tool: program, package: packageName },
       cause,
     });
-  if (/No space left on device|Disk quota exceeded/.test(stderr))
-    return new Capacity(`the disk is full: ${program}: ${lastLines(stderr)}`, { reason: 'DISK_FULL', cause });
-  return new ToolFailure(program, exitCode, stderr === '' ? (shortMessage ?? '') : stderr);
+  return (
+    fullDisk(program, stderr, cause) ??
+    new ToolFailure(program, exitCode, stderr === '' ? (shortMessage ?? '') : stderr)
+  );
+}
+
+/** What to throw where a program says that it could not write for want of room; e2fsprogs also says so of the block that fits in part. */
+export function fullDisk(program: string, said: string, cause?: unknown): Capacity | undefined {
+  if (!/No space left on device|Disk quota exceeded|resulted in short write/.test(said)) return undefined;
+  return new Capacity(`the disk is full: ${program}: ${lastLines(said)}`, { reason: 'DISK_FULL', cause });
 }
 
 /** What to throw for a signal that has fired: its reason when that is one of ours (a deadline), else Aborted. */

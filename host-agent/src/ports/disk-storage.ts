@@ -18,6 +18,14 @@ export interface DiskPreparation {
   readonly change: (raw: string) => Promise<void>;
 }
 
+/** Bytes that a disk takes of the state directory's file system, besides what is written to it. */
+export interface DiskRoom {
+  /** At most, while it is being made. */
+  readonly working: number;
+  /** For as long as it is there. */
+  readonly kept: number;
+}
+
 /** How a disk came about from another, and what that cost. */
 export interface DiskClone {
   /** Written by copying what the source's own file holds; 0 where blocks are shared instead. */
@@ -53,6 +61,11 @@ export interface DiskStorage {
    * image's data and of what the preparation writes.
    */
   create(image: DiskImage, folder: CapturePaths, signal?: AbortSignal, preparation?: DiskPreparation): Promise<void>;
+  /**
+   * What {@link create} will take, known before anything is made; it may be less.
+   * @param directory that disks' folders are in
+   */
+  roomFor(image: Image, directory: string, isPrepared: boolean): Promise<DiskRoom>;
   /**
    * Keeps the present moment of a disk, which is written again afterwards, in a folder of its own, where nobody writes it.
    * Nobody writes the disk meanwhile, and what its VMM wrote was flushed. Called within a pause.

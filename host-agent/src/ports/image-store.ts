@@ -95,13 +95,17 @@ export interface ImageStore {
   use(image: ImageId): void;
   /** To be called when an instance or snapshot of the image is no more; somebody else may use it still. Never throws. */
   release(image: ImageId): void;
+  /** As {@link resolve}, and an image that cannot be used, by its whole id. */
+  resolveToDelete(reference: string): Promise<Pick<Image, 'id' | 'name'>>;
+  /** Whether it is, usable or not. One of which that cannot be known is taken to be. */
+  isThere(image: ImageId): Promise<boolean>;
   /**
    * Takes an image away that nobody uses, with its name, for good; {@link emptyTrash} then frees its room.
-   * @param reference as for {@link resolve}
    * @throws NotFound, InvalidState IMAGE_IN_USE naming who uses it, Conflict IMAGE_BUSY while something is made of it
    */
-  delete(reference: string): Promise<void>;
+  delete(image: Pick<Image, 'id' | 'name'>): Promise<void>;
+  /** What cannot be removed now stays for the next time: never throws. */
   emptyTrash(): Promise<void>;
-  /** At the daemon's start, when rows are settled: finishes deletions that were cut short. */
+  /** At the daemon's start, when rows are settled: finishes deletions and undoes imports that were cut short. Never throws. */
   settle(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { InstanceId } from '../domain/ids.js';
+import type { ImageId, InstanceId } from '../domain/ids.js';
 import type { OperationName } from '../domain/operations.js';
 import type { AnswerKey } from './answers.js';
 
@@ -8,6 +8,8 @@ export interface JournalEntry {
   readonly operation: OperationName;
   /** The instance it changes or makes; undefined until there is one. */
   readonly instance: InstanceId | undefined;
+  /** The image it changes. */
+  readonly image: ImageId | undefined;
   /** The request it carries out, where its caller gave it an id. */
   readonly request: AnswerKey | undefined;
   /** The operation it stands or falls with. */

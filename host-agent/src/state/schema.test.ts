@@ -24,6 +24,7 @@ describe('a state database of an older version', () => {
       old
         .prepare("INSERT INTO snapshots VALUES ('s', 'snap', ?)")
         .run('{"id":"s","stamps":{"memory":{"size":1.5e10}}}');
+      old.exec('ALTER TABLE journal DROP COLUMN image');
       old.pragma('user_version = 4');
       old.close();
     }

@@ -38,6 +38,7 @@ const MIGRATIONS: readonly string[] = [
   // There was one way to keep a disk, which went without saying.
   `UPDATE instances SET record = json_set(record, '$.storage', 'overlay');
    UPDATE snapshots SET record = json_set(record, '$.storage', 'overlay')`,
+  'ALTER TABLE journal ADD COLUMN image TEXT',
 ];
 
 /** Brings the database to this version's schema. @throws Corrupt when a newer version wrote it */

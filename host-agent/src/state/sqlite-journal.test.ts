@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { mintInstanceId } from '../domain/ids.js';
+import { mintInstanceId, parseImageId } from '../domain/ids.js';
 import { SqliteJournal } from './sqlite-journal.js';
 import { openStateDatabase } from './state-database.js';
 
@@ -23,7 +23,8 @@ describe('the journal', () => {
     database.close();
     rmSync(directory, { recursive: true });
   });
-  const entry = { operation: 'fork-memory', instance: undefined, request: undefined, partOf: undefined } as const;
+  const nobody = { instance: undefined, image: undefined, request: undefined, partOf: undefined };
+  const entry = { ...nobody, operation: 'fork-memory' } as const;
 
   it('tells the next daemon what was under way, and the step it had reached', () => {
     const id = journal.begin({ ...entry, operation: 'standby-instance', instance: mintInstanceId() });
@@ -42,6 +43,12 @@ describe('the journal', () => {
     journal.reached(id, 'reserve', instance);
     journal.reached(id, 'folder');
     expect(journal.unfinished()).toMatchObject([{ step: 'folder', instance }]);
+  });
+
+  it('knows which image an operation is about', () => {
+    const image = parseImageId('ab'.repeat(32));
+    journal.begin({ ...entry, operation: 'delete-image', image });
+    expect(journal.unfinished()).toMatchObject([{ operation: 'delete-image', instance: undefined, image }]);
   });
 
   it('ends an operation with all its parts at once', () => {

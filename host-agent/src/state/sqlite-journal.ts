@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3';
-import type { InstanceId } from '../domain/ids.js';
+import type { ImageId, InstanceId } from '../domain/ids.js';
 import { BEGUN, type OperationName } from '../domain/operations.js';
 import type { AnswerKey } from '../ports/answers.js';
 import type { Journal, JournalEntry } from '../ports/journal.js';
@@ -8,6 +8,7 @@ interface Row {
   readonly id: number;
   readonly operation: OperationName;
   readonly instance: InstanceId | null;
+  readonly image: ImageId | null;
   readonly request: string | null;
   readonly part_of: number | null;
   readonly step: string;
@@ -20,8 +21,8 @@ export class SqliteJournal implements Journal {
 
   constructor(private readonly database: Database.Database) {
     this.statements = {
-      begin: database.prepare<[string, string | null, string | null, number | null, string, string]>(
-        'INSERT INTO journal (operation, instance, request, part_of, step, begun_at) VALUES (?, ?, ?, ?, ?, ?)',
+      begin: database.prepare<[string, string | null, string | null, string | null, number | null, string, string]>(
+        'INSERT INTO journal (operation, instance, image, request, part_of, step, begun_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
       ),
       reached: database.prepare<[string, string | null, number]>(
         'UPDATE journal SET step = ?, instance = coalesce(?, instance) WHERE id = ?',
@@ -31,10 +32,11 @@ export class SqliteJournal implements Journal {
     };
   }
 
-  begin({ operation, instance, request, partOf }: Omit<JournalEntry, 'id' | 'step' | 'begunAt'>): number {
+  begin({ operation, instance, image, request, partOf }: Omit<JournalEntry, 'id' | 'step' | 'begunAt'>): number {
     const { lastInsertRowid } = this.statements.begin.run(
       operation,
       instance ?? null,
+      image ?? null,
       request === undefined ? null : JSON.stringify(request),
       partOf ?? null,
       BEGUN,
@@ -54,10 +56,11 @@ export class SqliteJournal implements Journal {
   unfinished(): readonly JournalEntry[] {
     return this.statements.unfinished
       .all()
-      .map(({ id, operation, instance, request, part_of: partOf, step, begun_at: begunAt }) => ({
+      .map(({ id, operation, instance, image, request, part_of: partOf, step, begun_at: begunAt }) => ({
         id,
         operation,
         instance: instance ?? undefined,
+        image: image ?? undefined,
         // Written by this class alone, from values of the type.
         request: request === null ? undefined : (JSON.parse(request) as AnswerKey),
         partOf: partOf ?? undefined,

@@ -7,8 +7,17 @@ import { flushFile } from '../os/flush-file.js';
 import { sparseCopy } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../ports/disk-storage.js';
+import type {
+  DiskClone,
+  DiskElsewhere,
+  DiskImage,
+  DiskPreparation,
+  DiskRoom,
+  DiskStorage,
+} from '../ports/disk-storage.js';
+import type { Image } from '../ports/image-store.js';
 import type { StorageUse } from '../ports/instance-files.js';
+import { copyRoom } from './copy-room.js';
 import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
 import { worthLayer } from './layer-policy.js';
 import { changedClusters } from './changed-clusters.js';
@@ -43,6 +52,11 @@ export class Qcow2Disks implements DiskStorage {
     const overlay = { virtualBytes, backing: rootDisk, backingFormat: 'raw', ...(content && { content }) } as const;
     await createOverlay(folder.disk('qcow2'), overlay, signal);
     if (content !== undefined) await rm(content.raw);
+  }
+
+  /** The whole disk has to be there as a raw one for as long as it is changed. */
+  async roomFor(image: Image, directory: string, isPrepared: boolean): Promise<DiskRoom> {
+    return { working: isPrepared ? await copyRoom(image, directory, this.reflinks) : 0, kept: 0 };
   }
 
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {

@@ -3,8 +3,17 @@ import { flushFile } from '../os/flush-file.js';
 import { copyExtents, sparseCopy, type CopyCost } from '../os/sparse-copy.js';
 import { storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
-import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../ports/disk-storage.js';
+import type {
+  DiskClone,
+  DiskElsewhere,
+  DiskImage,
+  DiskPreparation,
+  DiskRoom,
+  DiskStorage,
+} from '../ports/disk-storage.js';
+import type { Image } from '../ports/image-store.js';
 import type { StorageUse } from '../ports/instance-files.js';
+import { copyRoom } from './copy-room.js';
 import { WithoutLayers } from './without-layers.js';
 
 /** How one file becomes another in each. */
@@ -34,6 +43,11 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
     if (preparation === undefined) return;
     await truncate(disk, preparation.bytes);
     await preparation.change(disk);
+  }
+
+  async roomFor(image: Image, directory: string): Promise<DiskRoom> {
+    const bytes = await copyRoom(image, directory, this.name === 'reflink');
+    return { working: bytes, kept: bytes };
   }
 
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {

@@ -5,7 +5,14 @@ import { flushFile } from '../../os/flush-file.js';
 import { unlessMissing } from '../../os/unless-missing.js';
 import type { ImageId } from '../../domain/ids.js';
 import type { CapturePaths } from '../../paths.js';
-import type { DiskClone, DiskElsewhere, DiskImage, DiskPreparation, DiskStorage } from '../../ports/disk-storage.js';
+import type {
+  DiskClone,
+  DiskElsewhere,
+  DiskImage,
+  DiskPreparation,
+  DiskRoom,
+  DiskStorage,
+} from '../../ports/disk-storage.js';
 import type { StorageUse } from '../../ports/instance-files.js';
 import { WithoutLayers } from '../without-layers.js';
 import { COMPLETE, leafOf } from './dataset-tree.js';
@@ -51,6 +58,11 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
       await this.datasets.resizeVolume(volume, preparation.bytes, signal);
     await this.attach(folder, signal);
     await preparation?.change(folder.disk('raw'));
+  }
+
+  /** Its disks are in the pool, which is asked when the base is filled. */
+  roomFor(): Promise<DiskRoom> {
+    return Promise.resolve({ working: 0, kept: 0 });
   }
 
   async snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
