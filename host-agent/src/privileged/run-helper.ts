@@ -1,9 +1,11 @@
-import { writeSync } from 'node:fs';
+import { existsSync, writeSync } from 'node:fs';
+import { messageOf } from '@offshoot/shared/errors.js';
 import { VERSION } from '../version.js';
 import { answerCall } from './answer-call.js';
 import { appendEntry } from './call-log.js';
 import { readConfiguration } from './configuration.js';
 import { EXIT } from './contract.js';
+import { onOneLine } from './refusal.js';
 import { findIn, runCleared } from './run-program.js';
 
 /** Where things are on a machine; no caller has a say in it. */
@@ -25,21 +27,42 @@ export async function runHelper(call: readonly string[], caller: string, places:
   const complain = (line: string): void => {
     writeSync(2, `${line}\n`);
   };
+  const print = (text: string): void => {
+    writeSync(1, text);
+  };
   if (process.geteuid?.() !== 0) {
     complain('offshoot-privileged: refused: root has to run it, by sudo -n');
     return EXIT.refused;
   }
   return await answerCall(call, {
     version: VERSION,
+    caller,
     configuration: () => readConfiguration(places.configuration),
     log: (path, entry) => {
       appendEntry(path ?? places.log, { time: new Date(), caller, ...entry });
     },
     find: (program) => findIn(places.programs, program),
+    hasTaps: () => existsSync('/dev/net/tun'),
     run: (path, args) => runCleared(path, args, places.programs),
-    print: (text) => {
-      writeSync(1, text);
+    perform: async (deed, args, configuration, owner) => {
+      // With foreign functions, which nothing else needs.
+      const { perform } = await import('./network-deeds.js');
+      await perform(deed, args, {
+        configuration,
+        owner,
+        programs: places.programs,
+        warn: (message, details) => {
+          print(`${warning(message, details)}\n`);
+        },
+      });
     },
+    print,
     complain,
   });
+}
+
+/** On one line, for the daemon's log. */
+function warning(message: string, details: object): string {
+  const words = Object.entries(details).map(([key, value]) => `${key} ${messageOf(value)}`);
+  return onOneLine([message, ...words].join(', '));
 }

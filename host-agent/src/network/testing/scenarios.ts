@@ -2,52 +2,66 @@ import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { once } from 'node:events';
 import { OffshootError } from '@offshoot/shared/errors.js';
-import { execa } from 'execa';
 import pino from 'pino';
 import { keepTap, openTap } from '../../os/tun.js';
 import type { Network } from '../../ports/network.js';
 import { openNetwork, type NetworkOptions } from '../open-network.js';
 import { arpFrame, ipv6Frame, udpFrame } from './ethernet-frames.js';
+import { allowSubnet, asRoot, helperOfWorld } from './scenario-world.js';
 import { HostSocket, TestGuest, hostState } from './host-state.js';
 
 const SUBNET = '10.213.0.0/20';
-const GATEWAY = { mac: '02:4f:0a:d5:00:01', ipv4: '10.213.0.1' };
+export const GATEWAY = { mac: '02:4f:0a:d5:00:01', ipv4: '10.213.0.1' };
 /** An address of the host that guests have no business with. */
 const ELSEWHERE = '192.0.2.1';
 
-const options = (stateDirectory: string, more: Partial<NetworkOptions> = {}): NetworkOptions => ({
+export const options = (stateDirectory: string, more: Partial<NetworkOptions> = {}): NetworkOptions => ({
   mode: 'tap',
   subnet: SUBNET,
   stateDirectory,
   logger: pino({ level: 'silent' }),
+  ...helperOfWorld(),
   ...more,
 });
 
-async function errorOf(action: () => unknown): Promise<{ kind: string; reason: string; message: string }> {
+export interface Thrown {
+  readonly kind: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** What an action throws; null where nothing. */
+export async function outcomeOf(action: () => unknown): Promise<Thrown | null> {
   try {
     await action();
+    return null;
   } catch (error) {
     if (error instanceof OffshootError) return { kind: error.kind, reason: error.reason, message: error.message };
     throw error;
   }
-  throw new Error('no error');
+}
+
+export async function errorOf(action: () => unknown): Promise<Thrown> {
+  const outcome = await outcomeOf(action);
+  if (outcome === null) throw new Error('no error');
+  return outcome;
 }
 
 /** Index, name and master of the bridge and the TAPs of instances: `N: NAME: <...> ... master BRIDGE ...`. */
-async function ports(): Promise<string[]> {
-  const { stdout } = await execa('ip', ['-o', 'link']);
+export async function ports(): Promise<string[]> {
+  const stdout = await asRoot('ip', '-o', 'link');
   return stdout.split('\n').flatMap((line) => {
     const match = /^(\d+: of(?:br|t)-\S+):.*?(master \S+|$)/.exec(line);
     return match === null ? [] : [`${String(match[1])} ${String(match[2])}`.trim()];
   });
 }
 
-async function withNetwork<Result>(
+export async function withNetwork<Result>(
   stateDirectory: string,
   use: (network: Network) => Promise<Result>,
   more: Partial<NetworkOptions> = {},
 ): Promise<Result> {
-  await execa('ip', ['link', 'set', 'lo', 'up']);
+  await asRoot('ip', 'link', 'set', 'lo', 'up');
   const network = await openNetwork(options(stateDirectory, more));
   try {
     return await use(network);
@@ -62,7 +76,7 @@ export const SCENARIOS = {
     const before = await hostState();
     const network = await openNetwork(options(directory));
     await network.openAckPort(4711);
-    using nic = network.attach(network.identityOf(3999), 'tap');
+    using nic = network.attach(network.identityOf(network.status.capacity - 1), 'tap');
     const during = await hostState();
     nic.close();
     await network.close({ inUse: false });
@@ -87,6 +101,7 @@ export const SCENARIOS = {
 
   async newSubnet(directory: string) {
     await (await openNetwork(options(directory))).close({ inUse: true });
+    await allowSubnet('10.99.0.0/24');
     return withNetwork(
       directory,
       async (network) => ({ addresses: (await hostState()).addresses, gateway: network.status.gateway }),
@@ -96,7 +111,7 @@ export const SCENARIOS = {
 
   /** Sends everything a guest should not, then what it may. */
   async guestToHost(directory: string) {
-    await execa('ip', ['address', 'add', `${ELSEWHERE}/32`, 'dev', 'lo']);
+    await asRoot('ip', 'address', 'add', `${ELSEWHERE}/32`, 'dev', 'lo');
     const extra = await HostSocket.bind('0.0.0.0');
     return withNetwork(
       directory,
@@ -142,7 +157,7 @@ export const SCENARIOS = {
   },
 
   async arp(directory: string) {
-    await execa('ip', ['address', 'add', `${ELSEWHERE}/32`, 'dev', 'lo']);
+    await asRoot('ip', 'address', 'add', `${ELSEWHERE}/32`, 'dev', 'lo');
     return withNetwork(directory, async (network) => {
       const host = await HostSocket.bind(network.status.gateway);
       const [own, other] = [network.identityOf(0), network.identityOf(1)];
@@ -247,7 +262,8 @@ export const SCENARIOS = {
       unused.close();
       const closed = await ports();
       const nic = network.attach(identity, 'named-tap');
-      const early = await errorOf(() => {
+      // Not yet open.
+      const early = await outcomeOf(() => {
         nic.passTo(process.pid);
       });
       const { backend } = nic;
@@ -304,8 +320,8 @@ export const SCENARIOS = {
   },
 
   async subnetTaken(directory: string) {
-    await execa('ip', ['link', 'set', 'lo', 'up']);
-    await execa('ip', ['address', 'add', '10.213.8.1/24', 'dev', 'lo']);
+    await asRoot('ip', 'link', 'set', 'lo', 'up');
+    await asRoot('ip', 'address', 'add', '10.213.8.1/24', 'dev', 'lo');
     const before = await hostState();
     const asked = await errorOf(() => openNetwork(options(directory)));
     const auto = await openNetwork(options(directory, { mode: 'auto' }));
@@ -315,10 +331,10 @@ export const SCENARIOS = {
 
   async nftMissing(directory: string) {
     // In the test's own mount namespace.
-    await execa('mount', ['-t', 'tmpfs', 'none', '/usr/sbin']);
+    await asRoot('mount', '-t', 'tmpfs', 'none', '/usr/sbin');
     const asked = await errorOf(() => openNetwork(options(directory)));
     const { status } = await openNetwork(options(directory, { mode: 'auto' }));
-    await execa('umount', ['/usr/sbin']);
+    await asRoot('umount', '/usr/sbin');
     return { asked, auto: status, after: await hostState() };
   },
 
@@ -345,11 +361,9 @@ export const SCENARIOS = {
 
   async bridgeTakenAway(directory: string) {
     const network = await openNetwork(options(directory));
-    await execa('ip', ['link', 'delete', network.status.bridge]);
+    await asRoot('ip', 'link', 'delete', network.status.bridge);
     const error = await errorOf(() => network.attach(network.identityOf(0), 'tap'));
     await network.close({ inUse: false });
     return { error, after: await hostState() };
   },
 } satisfies Record<string, (directory: string) => Promise<unknown>>;
-
-export type ScenarioName = keyof typeof SCENARIOS;

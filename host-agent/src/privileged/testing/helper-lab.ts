@@ -1,9 +1,10 @@
-import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
+import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
@@ -17,6 +18,7 @@ const AS_CALLER = [
   '--clear-groups',
   '--',
 ] as const;
+const AS_ROOT = ['--reuid=0', '--regid=0', '--clear-groups', '--'] as const;
 
 /** The dataset of the lab's configuration. */
 export const ROOT = 'tank/offshoot';
@@ -46,6 +48,7 @@ export class HelperLab implements AsyncDisposable {
   readonly state: string;
   readonly helper: string;
   private readonly sudo: string;
+  private readonly setpriv: string;
   private readonly programs: string;
 
   private constructor(readonly directory: string) {
@@ -54,6 +57,7 @@ export class HelperLab implements AsyncDisposable {
     this.state = join(directory, 'state');
     this.helper = join(directory, 'bin/offshoot-privileged');
     this.sudo = join(directory, 'bin/sudo');
+    this.setpriv = join(directory, 'bin/setpriv');
     this.programs = join(directory, 'sbin');
   }
 
@@ -82,13 +86,29 @@ export class HelperLab implements AsyncDisposable {
     await this.script(join(this.programs, 'zfs'), script);
   }
 
+  /** The machine's own, which is to be run in a network namespace. */
+  async installNft(): Promise<void> {
+    const { stdout } = await execa('sh', ['-c', 'PATH=$PATH:/usr/sbin:/sbin; command -v nft']);
+    await symlink(stdout, join(this.programs, 'nft'));
+  }
+
   async removeZfs(): Promise<void> {
     await rm(join(this.programs, 'zfs'), { force: true });
   }
 
-  /** How the caller has root run the helper: what stands before the helper's path. */
+  /** How root becomes the caller who has root run the helper: what stands before the helper's path. */
   get carrier(): readonly [string, ...string[]] {
-    return [...AS_CALLER, this.sudo, '-n'];
+    return [...AS_CALLER, ...this.carrierOfCaller];
+  }
+
+  /** What the caller itself writes there. */
+  get carrierOfCaller(): readonly [string, ...string[]] {
+    return [this.sudo, '-n'];
+  }
+
+  /** How a test that is the caller does what it, not the helper, needs root for: what stands before a program. */
+  get rootOfTest(): readonly [string, ...string[]] {
+    return [this.setpriv, ...AS_ROOT];
   }
 
   /** Calls the helper as the caller. */
@@ -126,14 +146,16 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
       platform: 'node',
       target: 'node20',
       format: 'esm',
+      external: ['koffi'],
       alias: { '@offshoot/shared': join(repository, 'shared/src') },
       logLevel: 'warning',
     });
+    await copyForeignFunctions(this.directory);
     await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
   }
 
   private async installSudo(): Promise<void> {
-    const setpriv = join(this.directory, 'bin/setpriv');
+    const { setpriv } = this;
     const { stdout } = await execa('sh', ['-c', 'command -v setpriv']);
     await copyFile(stdout, setpriv);
     await chown(setpriv, 0, CALLER);
@@ -143,7 +165,7 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
       this.sudo,
       `[ "$1" = -n ] && [ "$2" = ${this.helper} ] || { echo 'sudo: a password is required' >&2; exit 1; }
 shift
-exec env SUDO_UID="$(id -u)" ${setpriv} --reuid=0 --regid=0 --clear-groups -- "$@"`,
+exec env SUDO_UID="$(id -u)" ${this.rootOfTest.join(' ')} "$@"`,
     );
   }
 

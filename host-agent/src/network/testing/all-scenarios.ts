@@ -1,0 +1,7 @@
+import { HELPER_SCENARIOS } from './helper-scenarios.js';
+import { SCENARIOS } from './scenarios.js';
+
+/** What can be tried in a network namespace of one's own. */
+export const ALL_SCENARIOS = { ...SCENARIOS, ...HELPER_SCENARIOS };
+
+export type ScenarioName = keyof typeof ALL_SCENARIOS;
