@@ -7,7 +7,7 @@ const host = (folder) => `^host-agent/src/${folder}/`;
 const ADAPTERS = ['drivers', 'network', 'images', 'storage', 'state', 'guest', 'mailbox'];
 const PRIVILEGED_CONTRACT = '^host-agent/src/privileged/contract\\.ts$';
 /** What a daemon that is root does by itself, and the helper for one that is not. */
-const ALSO_ROOTS = [host('network/host'), '^host-agent/src/os/rtnetlink\\.ts$'];
+const ALSO_ROOTS = [host('network/host'), '^host-agent/src/os/(rtnetlink|sparse-copy|disk-space|zvol-name)\\.ts$'];
 /** Of the bench, what works on guest memory. */
 const PARKED_MEMORY = '^host-agent/src/bench/parked-memory\\.ts$';
 

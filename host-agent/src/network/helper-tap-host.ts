@@ -138,8 +138,8 @@ class Commands {
       return await this.client.call(words);
     } catch (error) {
       if (!(error instanceof PrivilegedProgramFailed)) throw error;
-      const { reason, message } = error.failure ?? { reason: 'NETWORK_SETUP_FAILED', message: error.message };
-      throw new Unsupported(message, { reason, cause: error });
+      const { reason, message } = error.failure ?? { reason: undefined, message: error.message };
+      throw new Unsupported(message, { reason: reason ?? 'NETWORK_SETUP_FAILED', cause: error });
     }
   }
 }

@@ -17,8 +17,8 @@ const TAKES: Readonly<Record<Capability, string>> = {
 
 /** What the helper ran, or did itself, ended with a message. */
 export class PrivilegedProgramFailed extends Error {
-  /** Why, where the helper did it itself: machine-readable, and for people. */
-  readonly failure: { readonly reason: string; readonly message: string } | undefined;
+  /** Why, where the helper did it itself: machine-readable unless it was the kernel that failed, and for people. */
+  readonly failure: { readonly reason: string | undefined; readonly message: string } | undefined;
 
   constructor(
     call: readonly string[],

@@ -1,7 +1,7 @@
 import { OffshootError, messageOf } from '@offshoot/shared/errors.js';
 import type { CallEntry } from './call-log.js';
 import type { Configuration } from './configuration.js';
-import { EXIT, failureLine, type Capability } from './contract.js';
+import { EXIT, UNNAMED_FAILURE, failureLine, type Capability } from './contract.js';
 import type { DeedName } from './grammar.js';
 import { matchCall, type Order } from './match-call.js';
 import { onOneLine, quoted, refusal } from './refusal.js';
@@ -21,13 +21,16 @@ export interface HelperParts {
   readonly hasTaps: () => boolean;
   /** Runs a program to its end. @returns whether it succeeded */
   readonly run: (path: string, args: readonly string[]) => Promise<boolean>;
-  /** Does something itself, for the user with this id. @throws OffshootError, system errors */
-  readonly perform: (
+  /**
+   * Looks whether something the helper does itself is to be done, for the user with this id.
+   * @returns what does it, and throws OffshootError or system errors @throws InvalidInput when it is to be refused
+   */
+  readonly begin: (
     deed: DeedName,
     args: readonly string[],
     configuration: Configuration,
     owner: number,
-  ) => Promise<void>;
+  ) => Promise<() => Promise<void>>;
   readonly print: (text: string) => void;
   readonly complain: (line: string) => void;
 }
@@ -38,7 +41,7 @@ export async function answerCall(call: readonly string[], parts: HelperParts): P
   let carryOut: () => Promise<number>;
   try {
     configuration = parts.configuration();
-    carryOut = prepare(matchCall(call, configuration), configuration, parts);
+    carryOut = await prepare(matchCall(call, configuration), configuration, parts);
   } catch (error) {
     return refuse(call, parts, configuration, error);
   }
@@ -69,7 +72,7 @@ function refuse(
 }
 
 /** @returns what does it, with the exit status @throws InvalidInput when it is not to be done after all */
-function prepare(order: Order, configuration: Configuration, parts: HelperParts): () => Promise<number> {
+async function prepare(order: Order, configuration: Configuration, parts: HelperParts): Promise<() => Promise<number>> {
   if ('answer' in order)
     return () => {
       parts.print(
@@ -82,13 +85,13 @@ function prepare(order: Order, configuration: Configuration, parts: HelperParts)
       return Promise.resolve(EXIT.done);
     };
   if ('program' in order) return () => runProgram(order, parts);
-  const owner = ownerOf(parts.caller);
+  const perform = await parts.begin(order.deed, order.args, configuration, ownerOf(parts.caller));
   return async () => {
     try {
-      await parts.perform(order.deed, order.args, configuration, owner);
+      await perform();
       return EXIT.done;
     } catch (error) {
-      const reason = error instanceof OffshootError ? error.reason : 'NETWORK_SETUP_FAILED';
+      const reason = error instanceof OffshootError ? error.reason : UNNAMED_FAILURE;
       parts.complain(failureLine(reason, onOneLine(messageOf(error))));
       return EXIT.programFailed;
     }
@@ -114,9 +117,7 @@ const HIGHEST_USER = 2 ** 32 - 2;
 function ownerOf(caller: string): number {
   const user = /^[1-9][0-9]{0,9}$/.test(caller) ? Number(caller) : 0;
   if (user > 0 && user <= HIGHEST_USER) return user;
-  throw refusal(
-    `TAPs are made for the user who calls sudo, whose id has to be in SUDO_UID, which is ${quoted(caller)}`,
-  );
+  throw refusal(`this is done for the user who calls sudo, whose id has to be in SUDO_UID, which is ${quoted(caller)}`);
 }
 
 const NEEDS: Readonly<Record<Capability, (configuration: Configuration, parts: HelperParts) => boolean>> = {

@@ -14,11 +14,17 @@ export const EXIT = {
   programMissing: 4,
 } as const;
 
+/** The reason of a failure that is the kernel's. */
+export const UNNAMED_FAILURE = 'SYSTEM_CALL_FAILED';
+
 /** How the helper says that something it does itself failed, for the daemon to say the same. @param reason machine-readable */
 export const failureLine = (reason: string, message: string): string => `${reason}: ${message}`;
 
-/** undefined for a text that is none. */
-export function parseFailureLine(text: string): { readonly reason: string; readonly message: string } | undefined {
+/** @returns undefined for a text that is none; no reason where that is {@link UNNAMED_FAILURE} */
+export function parseFailureLine(
+  text: string,
+): { readonly reason: string | undefined; readonly message: string } | undefined {
   const [, reason, message] = /^([A-Z][A-Z_]+): ([^\n]*)\n?$/.exec(text) ?? [];
-  return reason === undefined || message === undefined ? undefined : { reason, message };
+  if (reason === undefined || message === undefined) return undefined;
+  return { reason: reason === UNNAMED_FAILURE ? undefined : reason, message };
 }

@@ -14,12 +14,18 @@ import { matchCall } from './match-call.js';
 const throughGrammar = (double: ZfsProgram): ZfsProgram => ({
   run: async (args, signal) => {
     const stateDirectory = stateDirectoryOf(args);
-    const configuration = { zfsDataset: 'pool/offshoot', networkSubnet: undefined, stateDirectory, log: undefined };
+    const configuration = {
+      zfsDataset: 'pool/offshoot',
+      networkSubnet: undefined,
+      stateDirectory,
+      imagesDirectory: '/unused',
+      log: undefined,
+    };
     const order = matchCall(['zfs', ...args], configuration);
     expect(order).toEqual({ program: 'zfs', args });
     return await double.run('args' in order ? order.args : [], signal);
   },
-  fill: (file, device, signal) => double.fill(file, device, signal),
+  fill: (file, volume, signal) => double.fill(file, volume, signal),
 });
 
 /** The lab's, which it chooses itself. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deepStrictEqual, match, ok } from 'node:assert/strict';
@@ -10,6 +10,7 @@ import { parseSubnet } from '../network/host/subnet.js';
 import { answerCall } from './answer-call.js';
 import { formatEntry } from './call-log.js';
 import type { Configuration } from './configuration.js';
+import { openSource } from './volume-copy.js';
 import { SUBNET, ZFS_DATASET, calls } from './testing/call-words.js';
 
 let stateDirectory: string;
@@ -18,11 +19,17 @@ let own: string;
 beforeAll(() => {
   stateDirectory = realpathSync(mkdtempSync(join(tmpdir(), 'grammar-')));
   own = createHash('sha256').update(stateDirectory).digest('hex').slice(0, 6);
-  mkdirSync(join(stateDirectory, 'x'));
+  const images = join(stateDirectory, 'images');
+  for (const folder of [join(stateDirectory, 'x'), join(images, 'x')]) mkdirSync(folder, { recursive: true });
+  for (const file of ['a.ext4', 'x/b.ext4', '../outside.ext4']) writeFileSync(join(images, file), '', { mode: 0o644 });
+  symlinkSync('a.ext4', join(images, 'link.ext4'));
+  symlinkSync('x', join(images, 'y'));
 });
 afterAll(() => {
   rmSync(stateDirectory, { recursive: true });
 });
+
+const escaped = (text: string): string => text.replace(/[^A-Za-z0-9/]/g, '\\$&');
 
 /**
  * What the specification lets pass, in one expression over the words between NULs (which no argument has): the questions, and
@@ -34,7 +41,7 @@ function isAllowed(call: readonly string[]): boolean {
   const root = 'tank/offshoot\\.v1';
   const dataset = `${root}(?:/${component})+`;
   const snapshot = `${dataset}@${component}`;
-  const owner = `offshoot:state_directory=${stateDirectory.replace(/[^A-Za-z0-9/]/g, '\\$&')}`;
+  const owner = `offshoot:state_directory=${escaped(stateDirectory)}`;
   const commands = [
     `list -H -d 0 -o name ${root}`,
     `get -H -o value offshoot:state_directory ${root}`,
@@ -60,6 +67,7 @@ function isAllowed(call: readonly string[]): boolean {
     `tap create ofbr-${own} 10\\.9\\.8\\.0/24 (?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|250)`,
     `nftables set offshoot_${own} open_ports=${port}(?:,${port}){0,15}`,
     `bridge delete ofbr-${own}`,
+    `copy ${escaped(join(stateDirectory, 'images'))}/(?:a|x/b)\\.ext4 ${dataset}`,
   ];
   // A blank of the lines above is one word's end; the names have none.
   const lines = ['version', 'capabilities', ...network, ...commands.map((command) => `zfs ${command}`)];
@@ -78,13 +86,20 @@ const DEEDS: Readonly<Record<string, string>> = {
   'tap create 5': 'make taps',
   'nftables set 4': 'open ports',
   'bridge delete 3': 'remove network',
+  copy: 'fill volume',
 };
 
 describe('whatever the helper is called with', { timeout: FUZZ_TIMEOUT_MS }, () => {
   it('it is one of the exact commands, or nothing runs and the exit status is 2; and one line is logged', async () => {
     const seen = { carriedOut: 0, refused: 0 };
     const networkSubnet = parseSubnet(SUBNET);
-    const configuration: Configuration = { zfsDataset: ZFS_DATASET, networkSubnet, stateDirectory, log: undefined };
+    const configuration: Configuration = {
+      zfsDataset: ZFS_DATASET,
+      networkSubnet,
+      stateDirectory,
+      imagesDirectory: join(stateDirectory, 'images'),
+      log: undefined,
+    };
     await holdsAsync(
       fc.asyncProperty(calls(stateDirectory, own), async (call) => {
         const ran: (readonly string[])[] = [];
@@ -96,9 +111,9 @@ describe('whatever the helper is called with', { timeout: FUZZ_TIMEOUT_MS }, () 
           log: (_path, entry) => void lines!.push(formatEntry({ time: new Date(0), caller: '1', ...entry })),
           find: (program) => `/bin/${program}`,
           hasTaps: () => true,
-          perform: (deed, args) => {
-            ran.push(['perform', deed, ...args]);
-            return Promise.resolve();
+          begin: async (deed, args) => {
+            if (deed === 'fill volume') await (await openSource(args[0] ?? '', 1)).close();
+            return () => Promise.resolve(void ran.push(['perform', deed, ...args]));
           },
           run: (path, args) => {
             ran.push([path, ...args]);
@@ -111,7 +126,10 @@ describe('whatever the helper is called with', { timeout: FUZZ_TIMEOUT_MS }, () 
         const allowed = isAllowed(call);
         deepStrictEqual(status, allowed ? 0 : 2, JSON.stringify(call));
         const [first = '', second = ''] = call;
-        const by = first === 'zfs' ? ['/bin/zfs'] : ['perform', DEEDS[`${first} ${second} ${String(call.length)}`]];
+        const by =
+          first === 'zfs'
+            ? ['/bin/zfs']
+            : ['perform', DEEDS[first === 'copy' ? first : `${first} ${second} ${String(call.length)}`]];
         deepStrictEqual(ran, allowed && !isQuestion ? [[...by, ...call.slice(1)]] : []);
         deepStrictEqual(printed!.length, allowed && isQuestion ? 1 : 0);
         deepStrictEqual(complaints!.length, allowed ? 0 : 1);

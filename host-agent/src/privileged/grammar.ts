@@ -1,5 +1,5 @@
 import { BRIDGE, COUNT, KEEPER, PORTS, SUBNET, TABLE } from './network-operands.js';
-import { BYTES, DATASET, NAME, OWNER, ROOT, SIZE, SNAPSHOT, VOLUME_MODE, type Operand } from './operands.js';
+import { BYTES, DATASET, NAME, OWNER, ROOT, SIZE, SNAPSHOT, SOURCE, VOLUME_MODE, type Operand } from './operands.js';
 import { refusal } from './refusal.js';
 
 interface Shape {
@@ -19,8 +19,9 @@ export interface Errand extends Shape {
   readonly rule?: (args: readonly string[]) => void;
 }
 
-/** What the helper does itself, in the kernel. */
-export type DeedName = 'make keeper' | 'make bridge' | 'make taps' | 'open ports' | 'remove network';
+/** What the helper does itself. */
+export type DeedName = NetworkDeed | 'fill volume';
+export type NetworkDeed = 'make keeper' | 'make bridge' | 'make taps' | 'open ports' | 'remove network';
 
 /** Words that lead to something the helper does itself, with them but for the first. */
 export interface Deed extends Shape {
@@ -34,7 +35,7 @@ export type Program = 'zfs';
 
 const zfs = (...words: readonly (string | Operand)[]): Errand => ({ words: ['zfs', ...words], program: 'zfs' });
 
-const network = (deed: DeedName, ...words: readonly (string | Operand)[]): Deed => ({ words, deed });
+const network = (deed: NetworkDeed, ...words: readonly (string | Operand)[]): Deed => ({ words, deed });
 
 /**
  * Every command there is; the first that fits counts. Those of zfs are the daemon's (storage/zfs/zfs-datasets.ts,
@@ -62,6 +63,7 @@ export const GRAMMAR: readonly Command[] = [
   { ...zfs('rename', SNAPSHOT, SNAPSHOT), rule: withinOneDataset },
   zfs('destroy', SNAPSHOT),
   zfs('destroy', '-r', DATASET),
+  { words: ['copy', SOURCE, DATASET], deed: 'fill volume' },
   network('make keeper', 'tap', 'create', KEEPER),
   network('make bridge', 'bridge', 'create', BRIDGE, SUBNET),
   network('make taps', 'tap', 'create', BRIDGE, SUBNET, COUNT),

@@ -194,6 +194,7 @@ describe.skipIf(missing !== '')(`the helper, called by another user${missing && 
       ['{"network_subnet":"10.9.8.0","state_directory":"/s"}', /network_subnet may be left out.*prefix of 16 to 28/],
       ['{"network_subnet":"10.9.8.1/24","state_directory":"/s"}', /first address \(10.9.8.0\/24\)/],
       ['{"network_subnet":["10.9.8.0/24"],"state_directory":"/s"}', /network_subnet may be left out/],
+      ['{"state_directory":"/s","images_directory":"images"}', /images_directory has to be an absolute path/],
       ['{"zfs_dataset":"tank","state_directory":"/s","log":"l"}', /the absolute path of a file/],
     ])('that says %s', async (text, why) => {
       await writeFile(lab.configuration, text);

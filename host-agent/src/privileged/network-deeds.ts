@@ -7,7 +7,7 @@ import { loadRuleset } from '../network/host/nft.js';
 import { makeKeptKeeper, makeSlotTaps, removeKeptTaps } from '../network/host/slot-taps.js';
 import { RouteSocket } from '../os/rtnetlink.js';
 import type { Configuration } from './configuration.js';
-import type { DeedName } from './grammar.js';
+import type { NetworkDeed } from './grammar.js';
 import { portsOf, subnetOf } from './network-operands.js';
 
 /** Whose network, and by what. */
@@ -26,7 +26,7 @@ interface Workshop extends BridgeParts {
   readonly owner: number;
 }
 
-const DEEDS: Readonly<Record<DeedName, (workshop: Workshop, args: readonly string[]) => unknown>> = {
+const DEEDS: Readonly<Record<NetworkDeed, (workshop: Workshop, args: readonly string[]) => unknown>> = {
   'make keeper': (workshop) => {
     asKeeper(() => {
       makeKeptKeeper(workshop, workshop.owner);
@@ -50,7 +50,7 @@ const DEEDS: Readonly<Record<DeedName, (workshop: Workshop, args: readonly strin
  * @param args as the grammar's operands gave them
  * @throws OffshootError, system errors
  */
-export async function perform(deed: DeedName, args: readonly string[], parts: DeedParts): Promise<void> {
+export async function perform(deed: NetworkDeed, args: readonly string[], parts: DeedParts): Promise<void> {
   const { configuration, owner, programs, warn } = parts;
   const names = deviceNames(configuration.stateDirectory);
   using routes = new RouteSocket();

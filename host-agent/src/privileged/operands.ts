@@ -1,5 +1,5 @@
 import { assertCanonical } from './canonical-path.js';
-import type { Configuration } from './configuration.js';
+import { isPath, type Configuration } from './configuration.js';
 import { isComponent, isDataset, MAX_NAME } from './dataset-name.js';
 import { quoted, refusal } from './refusal.js';
 
@@ -69,6 +69,17 @@ export const SIZE: Operand = {
   name: 'volsize=BYTES',
   begins: 'volsize=',
   take: (word, configuration) => `volsize=${BYTES.take(word.slice('volsize='.length), configuration)}`,
+};
+
+/** The file of an image. Which one that is in the end is looked at once more when it is open (volume-copy.ts). */
+export const SOURCE: Operand = {
+  name: 'SOURCE',
+  take: (word, { imagesDirectory }) => {
+    if (!isPath(word) || !word.startsWith(`${imagesDirectory}/`))
+      throw refusal(`SOURCE has to be a file strictly below ${imagesDirectory}, not ${quoted(word)}`);
+    assertCanonical(word);
+    return word;
+  },
 };
 
 /** Whether a clone has a device. It never is looked into for partitions, which a guest could write. */

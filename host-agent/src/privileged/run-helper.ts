@@ -6,6 +6,7 @@ import { appendEntry } from './call-log.js';
 import { readConfiguration } from './configuration.js';
 import { EXIT } from './contract.js';
 import { onOneLine } from './refusal.js';
+import { DEVICES, type VolumeDevices } from './volume-devices.js';
 import { findIn, runCleared } from './run-program.js';
 
 /** Where things are on a machine; no caller has a say in it. */
@@ -14,12 +15,14 @@ export interface HelperPlaces {
   /** Of calls where the configuration names no other log, or is not to be trusted. */
   readonly log: string;
   readonly programs: readonly string[];
+  readonly devices: VolumeDevices;
 }
 
 export const PLACES: HelperPlaces = {
   configuration: '/etc/offshoot/privileged.json',
   log: '/var/log/offshoot-privileged.log',
   programs: ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+  devices: DEVICES,
 };
 
 /** Answers one call, as root. @param caller user id, as sudo gives it @returns the exit status */
@@ -44,17 +47,19 @@ export async function runHelper(call: readonly string[], caller: string, places:
     find: (program) => findIn(places.programs, program),
     hasTaps: () => existsSync('/dev/net/tun'),
     run: (path, args) => runCleared(path, args, places.programs),
-    perform: async (deed, args, configuration, owner) => {
-      // With foreign functions, which nothing else needs.
+    begin: async (deed, args, configuration, owner) => {
+      // Each with foreign functions, which nothing else needs.
+      if (deed === 'fill volume') {
+        const { fillVolume, openSource } = await import('./volume-copy.js');
+        const [path = '', dataset = ''] = args;
+        const source = await openSource(path, owner);
+        return () => fillVolume(source, path, dataset, places.devices);
+      }
       const { perform } = await import('./network-deeds.js');
-      await perform(deed, args, {
-        configuration,
-        owner,
-        programs: places.programs,
-        warn: (message, details) => {
-          print(`${warning(message, details)}\n`);
-        },
-      });
+      const warn = (message: string, details: object): void => {
+        print(`${warning(message, details)}\n`);
+      };
+      return () => perform(deed, args, { configuration, owner, programs: places.programs, warn });
     },
     print,
     complain,

@@ -35,6 +35,8 @@ const shapes = (state: string, own: string): readonly string[][] =>
     `tap create ofbr-${own} ${SUBNET} COUNT`,
     `nftables set offshoot_${own} open_ports=PORTS`,
     `bridge delete ofbr-${own}`,
+    `copy ${state}/images/a.ext4 D`,
+    `copy ${state}/images/x/b.ext4 D`,
   ].map((line) => line.split(' '));
 
 const leaf = fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,6}$/);
@@ -99,6 +101,26 @@ const foreign = fc.constantFrom(
   'delete',
   'keeper',
 );
+/** Files that are there but not to be copied, and spellings of those that are. */
+const files = (state: string): fc.Arbitrary<string> =>
+  fc
+    .constantFrom(
+      'images/link.ext4',
+      'images/y/b.ext4',
+      'images/x',
+      'images',
+      'images/',
+      'images/none.ext4',
+      'images/../outside.ext4',
+      'images/./a.ext4',
+      'images//a.ext4',
+      'images/a.ext4/',
+      'images/x/../a.ext4',
+      'outside.ext4',
+      'images/a.ext4',
+      'images-2/a.ext4',
+    )
+    .chain((path) => fc.constantFrom(`${state}/${path}`, path, `/etc/passwd`, '/dev/zero'));
 /** What may be tried instead of a word. */
 const strange = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 8 }),
@@ -181,16 +203,18 @@ export const calls = (stateDirectory: string, own: string): fc.Arbitrary<readonl
       }),
   );
   // Half of the changes are at the end, where the names are, and most of them are other words.
-  const spoilt = fc.tuple(filled, fc.nat(27), strange, fc.nat(9)).map(([call, place, word, how]) => {
-    const at = place < call.length ? place : call.length - 1;
-    if (how === 0) return call.toSpliced(at, 1);
-    if (how === 1) return call.toSpliced(at, 0, word);
-    if (how === 2) return call.toSpliced(at, 0, call[at] ?? '');
-    if (how === 3) return call.toSpliced(at, 2, call.slice(at, at + 2).join(' '));
-    if (how === 4) return call.toSpliced(at, 1, `${call[at] ?? ''}${word}`);
-    if (how === 5) return [...call, word];
-    return call.toSpliced(at, 1, word);
-  });
+  const spoilt = fc
+    .tuple(filled, fc.nat(27), fc.oneof({ weight: 4, arbitrary: strange }, files(stateDirectory)), fc.nat(9))
+    .map(([call, place, word, how]) => {
+      const at = place < call.length ? place : call.length - 1;
+      if (how === 0) return call.toSpliced(at, 1);
+      if (how === 1) return call.toSpliced(at, 0, word);
+      if (how === 2) return call.toSpliced(at, 0, call[at] ?? '');
+      if (how === 3) return call.toSpliced(at, 2, call.slice(at, at + 2).join(' '));
+      if (how === 4) return call.toSpliced(at, 1, `${call[at] ?? ''}${word}`);
+      if (how === 5) return [...call, word];
+      return call.toSpliced(at, 1, word);
+    });
   return fc.oneof(
     { weight: 3, arbitrary: filled },
     { weight: 5, arbitrary: spoilt },

@@ -10,7 +10,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
 
 /** Who calls the helper: nobody, and its group. */
-const CALLER = 65534;
+export const CALLER = 65534;
 const AS_CALLER = [
   'setpriv',
   `--reuid=${String(CALLER)}`,
@@ -50,6 +50,7 @@ export class HelperLab implements AsyncDisposable {
   private readonly sudo: string;
   private readonly setpriv: string;
   private readonly programs: string;
+  private readonly devices: string;
 
   private constructor(readonly directory: string) {
     this.configuration = join(directory, 'etc/privileged.json');
@@ -59,12 +60,14 @@ export class HelperLab implements AsyncDisposable {
     this.sudo = join(directory, 'bin/sudo');
     this.setpriv = join(directory, 'bin/setpriv');
     this.programs = join(directory, 'sbin');
+    this.devices = join(directory, 'dev');
   }
 
   static async open(): Promise<HelperLab> {
     const lab = new HelperLab(await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-'))));
     await chmod(lab.directory, 0o755);
-    for (const folder of ['etc', 'log', 'state', 'bin', 'sbin', 'dist']) await mkdir(join(lab.directory, folder));
+    for (const folder of ['dev', 'etc', 'log', 'state', 'bin', 'sbin', 'dist'])
+      await mkdir(join(lab.directory, folder));
     await lab.installHelper();
     await lab.installSudo();
     await lab.configure({ zfs_dataset: ROOT, state_directory: lab.state, log: lab.log });
@@ -84,6 +87,14 @@ export class HelperLab implements AsyncDisposable {
 
   async installZfs(script: string): Promise<void> {
     await this.script(join(this.programs, 'zfs'), script);
+  }
+
+  /** Makes a file that stands for a volume's device, root's alone. @returns its path */
+  async makeVolume(dataset: string, node: string, content: string | Buffer): Promise<string> {
+    const path = join(this.devices, node);
+    await writeFile(path, content, { mode: 0o600 });
+    await writeFile(`${path}.name`, dataset);
+    return path;
   }
 
   /** The machine's own, which is to be run in a network namespace. */
@@ -136,8 +147,16 @@ export class HelperLab implements AsyncDisposable {
   /** The program itself, with the places of the lab. */
   private async installHelper(): Promise<void> {
     const places = { configuration: this.configuration, log: this.log, programs: [this.programs] };
-    const source = `import { runHelper } from './run-helper.js';
-process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?? '', ${JSON.stringify(places)});`;
+    const source = `import { readFile } from 'node:fs/promises';
+import { runHelper } from './run-helper.js';
+process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?? '', {
+  ...${JSON.stringify(places)},
+  devices: {
+    folder: ${JSON.stringify(this.devices)},
+    nodes: /^zd[0-9]+$/,
+    volumeOf: (path) => readFile(path + '.name', 'utf8').catch(() => undefined),
+  },
+});`;
     const program = join(this.directory, 'dist/main.mjs');
     await build({
       stdin: { contents: source, resolveDir: join(here, '..'), loader: 'ts' },
