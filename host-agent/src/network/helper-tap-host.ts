@@ -55,8 +55,10 @@ export class HelperTapHost implements TapHost {
     const routes = new RouteSocket();
     let keeper: number | undefined;
     const isNew = findDevice(routes, names.bridge) === undefined;
+    let isBegun = false;
     try {
       await helper.makeKeeper();
+      isBegun = true;
       // Held before it is plugged in: a bridge without a carrier loses what is sent (see DeviceNames.keeper).
       keeper = asKeeper(() => openOwnTap(names.keeper));
       for (const problem of await helper.makeBridge(pool.subnet.cidr))
@@ -70,7 +72,7 @@ export class HelperTapHost implements TapHost {
     } catch (error) {
       if (keeper !== undefined) closeSync(keeper);
       // Over a bridge that was there before, instances may be running: what they use stays.
-      if (isNew)
+      if (isBegun && isNew)
         await helper.remove().catch((failure: unknown) => {
           logger.warn({ err: failure, bridge: names.bridge }, 'half-made network not removed');
         });

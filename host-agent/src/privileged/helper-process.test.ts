@@ -98,6 +98,8 @@ describe.skipIf(missing !== '')(`the helper, called by another user${missing && 
     const [bridge, subnet] = [`ofbr-${hash}`, '10.9.8.0/24'];
     await refuses(['bridge', 'create', bridge, subnet], /the configuration names no network_subnet/);
     await refuses(['nftables', 'set', `offshoot_${hash}`, 'open_ports=udp:4000'], /names no network_subnet/);
+    await refuses(['tap', 'create', `ofk-${hash}`], /names no network_subnet/);
+    await refuses(['bridge', 'delete', bridge], /names no network_subnet/);
     await lab.configure({ network_subnet: subnet, state_directory: lab.state, log: lab.log });
     await refuses(['bridge', 'create', 'br0', subnet], new RegExp(`BRIDGE has to be ${bridge}, which is that of the`));
     await refuses(['bridge', 'create', bridge, '10.9.0.0/16'], /SUBNET has to be 10.9.8.0\/24, which the/);

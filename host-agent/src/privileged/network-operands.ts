@@ -14,7 +14,9 @@ const MOST_PORTS = 16;
 
 const named = (name: string, of: (names: DeviceNames) => string): Operand => ({
   name,
-  take: (word, { stateDirectory }) => {
+  take: (word, configuration) => {
+    subnetOf(configuration);
+    const { stateDirectory } = configuration;
     const own = of(deviceNames(stateDirectory));
     if (word !== own)
       throw refusal(

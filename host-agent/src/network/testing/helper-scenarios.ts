@@ -5,7 +5,7 @@ import { PrivilegedClient } from '../../os/privileged-client.js';
 import { openNetwork } from '../open-network.js';
 import { hostState } from './host-state.js';
 import { allowSubnet, asRoot, helperOfWorld } from './scenario-world.js';
-import { errorOf, options, ports, withNetwork } from './scenarios.js';
+import { errorOf, options, ports, withNetwork } from './scenario-tools.js';
 
 /** Scenarios of a process without rights that has root's helper. */
 export const HELPER_SCENARIOS = {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
 import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
+import { UnfinishedPath } from '../../os/unfinished-path.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
@@ -65,6 +66,7 @@ export class HelperLab implements AsyncDisposable {
 
   static async open(): Promise<HelperLab> {
     const lab = new HelperLab(await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-'))));
+    await using unfinished = new UnfinishedPath(lab.directory);
     await chmod(lab.directory, 0o755);
     for (const folder of ['dev', 'etc', 'log', 'state', 'bin', 'sbin', 'dist'])
       await mkdir(join(lab.directory, folder));
@@ -74,6 +76,7 @@ export class HelperLab implements AsyncDisposable {
     await lab.becomeVersion('1.2.3');
     // Says what it was given, word by word, and all that it has in its environment.
     await lab.installZfs('printf "<%s>" "$@"; echo; /usr/bin/env');
+    unfinished.keep();
     return lab;
   }
 
