@@ -37,6 +37,17 @@ for (const adapter of [AS_ROOT, BY_HELPER])
         expect(after).toEqual(before);
       });
 
+      it('does without settings of the kernel that cannot be written, and says which', async () => {
+        const { mode, warnings } = await lab.run('settingsReadOnly');
+        expect(mode).toBe('tap');
+        for (const setting of ['rp_filter', 'route_localnet'])
+          expect(
+            warnings.filter(
+              (line) => line.includes('not applied') && line.includes(`/${setting}`) && line.includes('EROFS'),
+            ),
+          ).toHaveLength(1);
+      });
+
       it('takes over what a killed daemon left without disturbing a running instance', async () => {
         const { before, between, after, heard } = await lab.run('takeover');
         expect(before).toHaveLength(attached);

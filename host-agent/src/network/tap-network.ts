@@ -14,7 +14,7 @@ const IDENTITY_KEYS = ['mac', 'ipv4', 'prefixLength', 'gateway', 'tap'] as const
 
 /**
  * Every instance on a TAP of its own in one bridge, where it can speak to the gateway only, and only as itself (see
- * guest-filter.ts). What belongs to a slot is fixed and known to the host beforehand.
+ * host/guest-filter.ts). What belongs to a slot is fixed and known to the host beforehand.
  */
 export class TapNetwork implements Network {
   readonly status: NetworkStatus;

@@ -22,6 +22,15 @@ export const SCENARIOS = {
     return { before, during, after: await hostState(), status: network.status };
   },
 
+  /** The kernel's settings cannot be written, as in a container. */
+  async settingsReadOnly(directory: string) {
+    await asRoot('mount', '--bind', '/proc/sys', '/proc/sys');
+    await asRoot('mount', '-o', 'remount,bind,ro', '/proc/sys');
+    const warnings: string[] = [];
+    const logger = pino({ level: 'warn' }, { write: (line) => void warnings.push(line) });
+    return await withNetwork(directory, ({ status: { mode } }) => Promise.resolve({ mode, warnings }), { logger });
+  },
+
   /** A daemon is killed while an instance runs, and another takes over. */
   async takeover(directory: string) {
     const first = await openNetwork(options(directory));
