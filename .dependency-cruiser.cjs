@@ -6,6 +6,8 @@
 const host = (folder) => `^host-agent/src/${folder}/`;
 const ADAPTERS = ['drivers', 'network', 'images', 'storage', 'state', 'guest', 'mailbox'];
 const PRIVILEGED_CONTRACT = '^host-agent/src/privileged/contract\\.ts$';
+/** What a daemon that is root does by itself, and the helper for one that is not. */
+const ALSO_ROOTS = [host('network/host'), '^host-agent/src/os/(rtnetlink|sparse-copy|disk-space|zvol-name)\\.ts$'];
 /** Of the bench, what works on guest memory. */
 const PARKED_MEMORY = '^host-agent/src/bench/parked-memory\\.ts$';
 
@@ -118,10 +120,25 @@ module.exports = {
     },
     {
       name: 'privileged-stands-alone',
-      comment: 'Root runs it: what it does is to be read in one folder.',
+      comment:
+        'Root runs it: what it does is to be read in one folder, and where it does what a daemon that is root does itself.',
       severity: 'error',
-      from: { path: host('privileged') },
-      to: { path: '^host-agent/src/', pathNot: [host('privileged'), '^host-agent/src/version\\.ts$'] },
+      from: { path: host('privileged'), pathNot: '/testing/' },
+      to: { path: '^host-agent/src/', pathNot: [host('privileged'), ...ALSO_ROOTS, '^host-agent/src/version\\.ts$'] },
+    },
+    {
+      name: 'network-host-is-roots-too',
+      comment: 'The helper runs it: it knows nothing of the daemon.',
+      severity: 'error',
+      from: { path: host('network/host') },
+      to: { path: '^host-agent/src/', pathNot: [host('network/host'), host('domain'), host('os')] },
+    },
+    {
+      name: 'root-runs-no-library',
+      comment: 'Neither directly nor by what it imports; but for foreign functions, as which the kernel is called.',
+      severity: 'error',
+      from: { path: host('privileged'), pathNot: '/testing/' },
+      to: { path: 'node_modules', pathNot: 'node_modules/koffi/', reachable: true },
     },
     {
       name: 'privileged-imports-node-and-errors',

@@ -30,6 +30,7 @@ import { Ext4Preparer } from './images/ext4-preparer.js';
 import { LocalImageStore } from './images/local-image-store.js';
 import { openUdpAckListener } from './mailbox/udp-ack-listener.js';
 import { openNetwork } from './network/open-network.js';
+import { PrivilegedClient } from './os/privileged-client.js';
 import { ProcOrphans } from './os/proc-orphans.js';
 import { StatePaths } from './paths.js';
 import type { HypervisorDriver } from './ports/driver.js';
@@ -63,9 +64,11 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   opened.push('close state', () => {
     database.close();
   });
+  const helperPath = settings['privileged.helper'];
+  const client = helperPath === '' ? undefined : new PrivilegedClient(helperPath);
   const { program, zfs, helper } = await openZfsAccess({
     dataset: settings['storage.zfs_dataset'],
-    helper: settings['privileged.helper'],
+    client,
     version: VERSION,
   });
   const storages = await openStorages(paths.root, settings['storage.zfs_dataset'], (dataset) =>
@@ -74,11 +77,14 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   const disks = new DiskStorages(storages.here, storages.missing);
   const store = new SqliteInstanceStore(database);
   const snapshots = new SqliteSnapshotStore(database);
+  // A lower limit than before leaves instances their addresses.
+  const instances = Math.max(settings['limits.instances'], ...[...store.usedSlots()].map((slot) => slot + 1));
   const network = await openNetwork({
     mode: settings['network.mode'],
     subnet: settings['network.subnet'],
     stateDirectory: paths.root,
     logger: logger.child({ component: 'network' }),
+    ...(client === undefined ? {} : { helper: { client, version: VERSION, instances } }),
   });
   opened.push('take the network down', () => network.close({ inUse: store.count(LIVE_STATES) > 0 }));
   const acks = await openUdpAckListener({

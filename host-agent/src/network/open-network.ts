@@ -1,14 +1,14 @@
 import { realpath } from 'node:fs/promises';
 import { Aborted, OffshootError, Unsupported, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import type { Logger } from 'pino';
+import { CAP_NET_ADMIN, hasCapability } from '../os/capabilities.js';
 import type { Network } from '../ports/network.js';
-import { deviceNames } from './device-names.js';
-import type { OpenPort } from './guest-filter.js';
-import { openHostBridge } from './host-bridge.js';
-import { IdentityPool } from './identity-pool.js';
-import { networkDevices } from './network-devices.js';
-import { parseSubnet, type Subnet } from './subnet.js';
-import { removeKeptTap } from './tap-attachment.js';
+import { deviceNames } from './host/device-names.js';
+import type { OpenPort } from './host/guest-filter.js';
+import { IdentityPool, MOST_KEPT_TAPS } from './host/identity-pool.js';
+import { parseSubnet, type Subnet } from './host/subnet.js';
+import { HelperTapHost, type NetworkHelper } from './helper-tap-host.js';
+import { OwnTapHost } from './own-tap-host.js';
 import { TapNetwork } from './tap-network.js';
 import { UserNetwork } from './user-network.js';
 
@@ -22,6 +22,8 @@ export interface NetworkOptions {
   readonly logger: Logger;
   /** What guests may reach on the gateway besides the ack port. */
   readonly openPorts?: readonly OpenPort[];
+  /** Used where the daemon has not the rights itself. */
+  readonly helper?: NetworkHelper;
 }
 
 /**
@@ -48,12 +50,16 @@ export async function openNetwork(options: NetworkOptions, signal?: AbortSignal)
 
 async function openTapNetwork(options: NetworkOptions, subnet: Subnet, signal?: AbortSignal): Promise<Network> {
   const { logger, openPorts = [] } = options;
+  const helper = hasCapability('/', CAP_NET_ADMIN) ? undefined : options.helper;
   const names = deviceNames(await realpath(options.stateDirectory));
-  const pool = new IdentityPool(subnet, names.tap);
-  const host = await openHostBridge(names, pool, openPorts, logger, signal);
-  // Of a daemon that was killed while a VMM was opening its own.
-  for (const name of networkDevices()) if (name.startsWith(names.tapPrefix)) removeKeptTap(name);
-  logger.info({ bridge: names.bridge, subnet: subnet.cidr, capacity: pool.capacity }, 'network set up');
+  const slots = helper === undefined ? undefined : Math.min(MOST_KEPT_TAPS, helper.instances);
+  const pool = new IdentityPool(subnet, names.tap, slots);
+  const parts = { names, pool, openPorts, logger };
+  const host = await (helper === undefined
+    ? OwnTapHost.open(parts, signal)
+    : HelperTapHost.open(parts, helper, signal));
+  const by = helper === undefined ? 'the daemon' : helper.client.helper;
+  logger.info({ bridge: names.bridge, subnet: subnet.cidr, capacity: pool.capacity, by }, 'network set up');
   return new TapNetwork(names, pool, openPorts, host);
 }
 

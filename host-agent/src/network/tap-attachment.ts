@@ -61,6 +61,27 @@ export class NamedTapAttachment implements NicAttachment {
   }
 }
 
+/** A TAP that stays whoever uses it, for a VMM that opens it by its name. */
+export class KeptTapAttachment implements NicAttachment {
+  readonly backend: NicBackend;
+
+  constructor(name: string) {
+    this.backend = { kind: 'named-tap', name };
+  }
+
+  passTo(): void {
+    // It opens it itself.
+  }
+
+  close(): void {
+    // Nothing of it is the daemon's.
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
 /** Removes a TAP that was left to stay, unless a process has it open. */
 export function removeKeptTap(name: string): void {
   try {

@@ -1,6 +1,6 @@
 import type { NetworkIdentity } from '../domain/network-identity.js';
 import type { NicAttachment, Network, NetworkStatus } from '../ports/network.js';
-import type { IdentityPool } from './identity-pool.js';
+import type { IdentityPool } from './host/identity-pool.js';
 
 /**
  * Every instance on a network of its own inside its hypervisor: needs no rights and no set-up. The hypervisor's gateway

@@ -12,7 +12,16 @@ const AF_INET6 = 10;
 const IFF_UP = 0x01;
 const IFF_NOARP = 0x80;
 
-const LINK = { address: 1, name: 3, mtu: 4, master: 10, portInfo: 12, info: 18, familySpecific: 26 } as const;
+const LINK = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  master: 10,
+  portInfo: 12,
+  info: 18,
+  familySpecific: 26,
+  group: 27,
+} as const;
 const LINK_INFO = { kind: 1, data: 2 } as const;
 const BRIDGE = { stpState: 5, groupForwardMask: 9, multicastSnooping: 23 } as const;
 const PORT = { learning: 8, unicastFlood: 9, multicastFlood: 27, broadcastFlood: 30, isolated: 33 } as const;
@@ -201,6 +210,23 @@ export function plugIntoBridge(
 /** Removes a device; one that is gone already is removed. */
 export function deleteDevice(routes: RouteSocket, index: number): void {
   routes.request([{ type: 'deleteLink', body: link(AF_UNSPEC, index, []), tolerate: ['ENODEV'] }]);
+}
+
+/** Puts a device into a group. */
+export function setGroup(routes: RouteSocket, index: number, group: number): void {
+  routes.request([{ type: 'setLink', body: link(AF_UNSPEC, index, [attribute(LINK.group, group)]) }]);
+}
+
+/** Removes all devices of a group at once; none is success. */
+export function deleteGroup(routes: RouteSocket, group: number): void {
+  const body = link(AF_UNSPEC, 0, [attribute(LINK.group, group)]);
+  routes.request([{ type: 'deleteLink', body, tolerate: ['ENODEV'] }]);
+}
+
+/** Index of the bridge that a device is plugged into; undefined for none. Needs no rights. @throws SystemError */
+export function bridgeOf(routes: RouteSocket, device: number): number | undefined {
+  const body = routes.get({ type: 'getLink', body: link(AF_UNSPEC, device, []) });
+  return readAttributes(body, 16).get(LINK.master)?.readUInt32LE(0);
 }
 
 export interface Ipv4Route {

@@ -40,7 +40,10 @@ describe("the daemon's side of the privileged helper", () => {
     await expect((await answering('1.0.0', 'zfs-2\\n')).assertUsable('1.0.0', ['zfs'])).rejects.toMatchObject({
       kind: 'Unsupported',
       reason: 'HELPER_CAPABILITY',
-      message: expect.stringContaining('lacks zfs') as string,
+      message: expect.stringContaining('lacks zfs, which takes the package zfsutils-linux') as string,
+    });
+    await expect((await answering('1.0.0', 'zfs\\n')).assertUsable('1.0.0', ['network'])).rejects.toMatchObject({
+      message: expect.stringContaining('lacks network, which takes the package nftables') as string,
     });
   });
 
@@ -57,6 +60,15 @@ describe("the daemon's side of the privileged helper", () => {
     const failed = (await client('echo "dataset does not exist" >&2; exit 3')).call(['zfs', 'list']);
     await expect(failed).rejects.toBeInstanceOf(PrivilegedProgramFailed);
     await expect(failed).rejects.toMatchObject({ stderr: 'dataset does not exist' });
+  });
+
+  it.each([
+    ['SUBNET_TAKEN: the subnet is taken', { reason: 'SUBNET_TAKEN', message: 'the subnet is taken' }],
+    ['SYSTEM_CALL_FAILED: EXFULL: rtnetlink', { reason: undefined, message: 'EXFULL: rtnetlink' }],
+    ['cannot open: dataset does not exist', undefined],
+  ])('knows why the helper itself failed: %s', async (words, failure) => {
+    const failed = (await client(`echo '${words}' >&2; exit 3`)).call(['bridge']);
+    await expect(failed).rejects.toMatchObject({ stderr: words, failure });
   });
 
   it('says that sudo is not there', async () => {

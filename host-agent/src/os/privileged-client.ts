@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { execa } from 'execa';
 import { Unreachable, Unsupported } from '@offshoot/shared/errors.js';
-import { EXIT, type Capability } from '../privileged/contract.js';
+import { EXIT, parseFailureLine, type Capability } from '../privileged/contract.js';
 
 /** A question is answered at once, or whatever answers is not the helper; milliseconds. */
 const QUESTION_LIMIT_MS = 10_000;
@@ -9,8 +9,17 @@ const QUESTION_LIMIT_MS = 10_000;
 /** Write permission of the group and of everybody else (stat(2)). */
 const WRITABLE_BY_OTHERS = 0o022;
 
-/** What the helper ran ended with a message. */
+/** What each thing the helper can do takes, besides the line in its configuration that allows it. */
+const TAKES: Readonly<Record<Capability, string>> = {
+  zfs: 'the package zfsutils-linux, and zfs_dataset in its configuration',
+  network: 'the package nftables, the kernel module tun, and network_subnet in its configuration',
+};
+
+/** What the helper ran, or did itself, ended with a message. */
 export class PrivilegedProgramFailed extends Error {
+  /** Why, where the helper did it itself: machine-readable unless it was the kernel that failed, and for people. */
+  readonly failure: { readonly reason: string | undefined; readonly message: string } | undefined;
+
   constructor(
     call: readonly string[],
     /** Whole. */
@@ -18,6 +27,7 @@ export class PrivilegedProgramFailed extends Error {
   ) {
     super(`${call.join(' ')}: ${stderr.trim()}`);
     this.name = 'PrivilegedProgramFailed';
+    this.failure = parseFailureLine(stderr);
   }
 }
 
@@ -72,7 +82,7 @@ export class PrivilegedClient {
     const missing = needed.filter((each) => !capabilities.includes(each));
     if (missing.length === 0) return { version, capabilities };
     throw new Unsupported(
-      `the privileged helper ${this.helper} lacks ${missing.join(', ')}: install the program of that name where root has its programs`,
+      `the privileged helper ${this.helper} lacks ${missing.map((each) => `${each}, which takes ${TAKES[each]}`).join('; ')}`,
       { reason: 'HELPER_CAPABILITY', metadata: { helper: this.helper, missing: missing.join(',') } },
     );
   }

@@ -26,6 +26,7 @@ export const NLM_F_CREATE = 0x400;
 export const MESSAGE = {
   newLink: 16,
   deleteLink: 17,
+  getLink: 18,
   setLink: 19,
   newAddress: 20,
   deleteAddress: 21,
@@ -108,6 +109,18 @@ export class RouteSocket implements Disposable {
       const error = new SystemError(`rtnetlink ${message.type}`, errno);
       if (message.tolerate?.includes(error.code) !== true) throw error;
     }
+  }
+
+  /** Body of the one thing a message asks for. @throws SystemError ENODEV and such when there is none */
+  get(message: RouteMessage): Buffer {
+    const sequence = this.sequence + 1;
+    writeSync(this.fd, this.encode(message, 0));
+    for (;;)
+      for (const reply of this.receive()) {
+        if (reply.sequence !== sequence) continue;
+        if (reply.type === NLMSG_ERROR) throw new SystemError(`rtnetlink ${message.type}`, -reply.body.readInt32LE(0));
+        return reply.body;
+      }
   }
 
   /** Bodies of everything of a kind there is. */

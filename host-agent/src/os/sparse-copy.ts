@@ -105,8 +105,17 @@ export async function copyOpenFile(
 export async function copyOntoDevice(source: string, device: string, signal?: AbortSignal): Promise<number> {
   await using handle = await open(source, 'r');
   await using output = await open(device, 'r+');
-  const copied = await copyData({ handle, path: source }, await handle.stat({ bigint: true }), output, signal);
-  await output.sync();
+  return await copyOntoOpenDevice({ handle, path: source }, output, signal);
+}
+
+/** {@link copyOntoDevice} where both are open: the very file and device that their opener has looked at. */
+export async function copyOntoOpenDevice(
+  source: SourceFile,
+  device: FileHandle,
+  signal?: AbortSignal,
+): Promise<number> {
+  const copied = await copyData(source, await source.handle.stat({ bigint: true }), device, signal);
+  await device.sync();
   return copied;
 }
 

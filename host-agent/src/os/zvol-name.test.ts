@@ -1,4 +1,4 @@
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -16,6 +16,19 @@ describe('the volume a device is', () => {
     expect(await zvolNameOf(path)).toBeUndefined();
     await symlink(join(folder, 'zd16'), path);
     expect(await zvolNameOf(path)).toBeUndefined();
+  });
+
+  it('is none as long as it is another user’s', async () => {
+    const path = join(folder, 'device');
+    await writeFile(path, '', { mode: 0 });
+    await chmod(folder, 0o755);
+    const isRoot = process.geteuid?.() === 0;
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      expect(await zvolNameOf(path)).toBeUndefined();
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
   });
 
   it('cannot be told of what is none', async () => {

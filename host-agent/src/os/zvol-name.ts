@@ -6,7 +6,10 @@ import { ioctl } from './libc.js';
 const BLKZNAME = 0x8100_127d;
 const NAME_BYTES = 256;
 
-/** Name of the volume a block device is, as the kernel has it; undefined where there is no such file. @throws ENOTTY for another device */
+/**
+ * Name of the volume a block device is, as the kernel has it; undefined where there is no such file, or one that is not this user's (yet: udev gives
+ * users the devices of their volumes). @throws ENOTTY for another device
+ */
 export async function zvolNameOf(path: string): Promise<string | undefined> {
   try {
     await using device = await open(path, 'r');
@@ -14,8 +17,8 @@ export async function zvolNameOf(path: string): Promise<string | undefined> {
     ioctl(device.fd, BLKZNAME, name);
     return name.toString('latin1', 0, name.indexOf(0));
   } catch (error) {
-    // The device was just taken away, and its name was not.
-    if (['ENOENT', 'ENXIO', 'ENODEV'].includes(errnoOf(error) ?? '')) return undefined;
+    // The device was just taken away, and its name was not; or it is another's.
+    if (['ENOENT', 'ENXIO', 'ENODEV', 'EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
 }

@@ -13,12 +13,19 @@ import { matchCall } from './match-call.js';
 /** Hands on what the helper would run, and so throws at the first command that the daemon issues and the grammar has not. */
 const throughGrammar = (double: ZfsProgram): ZfsProgram => ({
   run: async (args, signal) => {
-    const configuration = { zfsDataset: 'pool/offshoot', stateDirectory: stateDirectoryOf(args), log: undefined };
+    const stateDirectory = stateDirectoryOf(args);
+    const configuration = {
+      zfsDataset: 'pool/offshoot',
+      networkSubnet: undefined,
+      stateDirectory,
+      imagesDirectory: '/unused',
+      log: undefined,
+    };
     const order = matchCall(['zfs', ...args], configuration);
     expect(order).toEqual({ program: 'zfs', args });
     return await double.run('args' in order ? order.args : [], signal);
   },
-  fill: (file, device, signal) => double.fill(file, device, signal),
+  fill: (file, volume, signal) => double.fill(file, volume, signal),
 });
 
 /** The lab's, which it chooses itself. */

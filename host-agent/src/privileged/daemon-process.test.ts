@@ -18,12 +18,7 @@ describe.skipIf(missing !== '')(`a daemon that is not root${missing && ` (skippe
   afterEach(() => lab[Symbol.asyncDispose]());
 
   const access = (dataset = ROOT, version = '1.2.3'): Promise<ZfsAccess> =>
-    openZfsAccess({
-      dataset,
-      helper: lab.helper,
-      version,
-      clientOf: (helper) => new PrivilegedClient(helper, lab.carrier),
-    });
+    openZfsAccess({ dataset, version, client: new PrivilegedClient(lab.helper, lab.carrier) });
 
   it('has root run zfs, and gets what that prints', async () => {
     const { program } = await access();

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import {
   chmod,
   chown,
@@ -91,6 +93,40 @@ describe.skipIf(missing !== '')(`the helper, called by another user${missing && 
     await refuses(['zfs', 'clone', '-o', 'volmode=full', `${ROOT}/a@x`, `${ROOT}/b`], /volmode=dev or volmode=none/);
   });
 
+  it('sets up no network but the configured one, and that for somebody', async () => {
+    const hash = createHash('sha256').update(lab.state).digest('hex').slice(0, 6);
+    const [bridge, subnet] = [`ofbr-${hash}`, '10.9.8.0/24'];
+    await refuses(['bridge', 'create', bridge, subnet], /the configuration names no network_subnet/);
+    await refuses(['nftables', 'set', `offshoot_${hash}`, 'open_ports=udp:4000'], /names no network_subnet/);
+    await refuses(['tap', 'create', `ofk-${hash}`], /names no network_subnet/);
+    await refuses(['bridge', 'delete', bridge], /names no network_subnet/);
+    await lab.configure({ network_subnet: subnet, state_directory: lab.state, log: lab.log });
+    await refuses(['bridge', 'create', 'br0', subnet], new RegExp(`BRIDGE has to be ${bridge}, which is that of the`));
+    await refuses(['bridge', 'create', bridge, '10.9.0.0/16'], /SUBNET has to be 10.9.8.0\/24, which the/);
+    await refuses(['bridge', 'delete', 'docker0'], /BRIDGE has to be/);
+    await refuses(['tap', 'create', `oft-${hash}-0`], /KEEPER has to be/);
+    await refuses(['tap', 'create', bridge, subnet, '251'], /COUNT has to be 1 to 250, not "251"/);
+    await refuses(['nftables', 'set', `offshoot_${hash}`, 'open_ports=udp:22'], /1 to 16 of udp:PORT or tcp:PORT/);
+    await refuses(['nftables', 'set', 'filter', 'open_ports=udp:4000'], /TABLE has to be offshoot_/);
+    await refuses(PROBE, /the configuration names no zfs_dataset/);
+    // By nobody but root itself.
+    const [, ...asRoot] = lab.rootOfTest;
+    const direct = execaSync('setpriv', [...asRoot, lab.helper, 'tap', 'create', `ofk-${hash}`], { reject: false });
+    expect(direct).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/SUDO_UID, which is ""$/) as string });
+    await rename(lab.state, `${lab.state}-real`);
+    await symlink(`${lab.state}-real`, lab.state);
+    await refuses(['bridge', 'create', bridge, subnet], /without symbolic links/);
+  });
+
+  it('can do what its configuration allows and its programs do', async () => {
+    const able = async (): Promise<string> => (await lab.call(['capabilities'])).stdout;
+    expect(await able()).toBe('zfs');
+    await lab.configure({ network_subnet: '10.9.8.0/24', state_directory: lab.state, log: lab.log });
+    expect(await able()).toBe('');
+    await lab.installNft();
+    expect(await able()).toBe(existsSync('/dev/net/tun') ? 'network' : '');
+  });
+
   it('notes a state directory that is the configured one, by no other path and no symbolic link', async () => {
     const set = (path: string): string[] => ['zfs', 'set', `offshoot:state_directory=${path}`, ROOT];
     expect(await lab.call(set(lab.state))).toMatchObject({ exitCode: 0 });
@@ -157,6 +193,10 @@ describe.skipIf(missing !== '')(`the helper, called by another user${missing && 
       ['{"zfs_dataset":"tank","state_directory":"s"}', /an absolute path/],
       ['{"zfs_dataset":"tank","state_directory":"/s/../t"}', /an absolute path/],
       ['{"zfs_dataset":"tank"}', /an absolute path/],
+      ['{"network_subnet":"10.9.8.0","state_directory":"/s"}', /network_subnet may be left out.*prefix of 16 to 28/],
+      ['{"network_subnet":"10.9.8.1/24","state_directory":"/s"}', /first address \(10.9.8.0\/24\)/],
+      ['{"network_subnet":["10.9.8.0/24"],"state_directory":"/s"}', /network_subnet may be left out/],
+      ['{"state_directory":"/s","images_directory":"images"}', /images_directory has to be an absolute path/],
       ['{"zfs_dataset":"tank","state_directory":"/s","log":"l"}', /the absolute path of a file/],
     ])('that says %s', async (text, why) => {
       await writeFile(lab.configuration, text);

@@ -1,11 +1,12 @@
 import type { Configuration } from './configuration.js';
-import type { Capability } from './contract.js';
-import { GRAMMAR, usageOf, type Command, type Question } from './grammar.js';
+import { GRAMMAR, usageOf, type Command, type DeedName, type Program, type Question } from './grammar.js';
 import { onOneLine, quoted, refusal } from './refusal.js';
 
 /** What a call leads to. */
 export type Order =
-  { readonly answer: Question['answer'] } | { readonly program: Capability; readonly args: readonly string[] };
+  | { readonly answer: Question['answer'] }
+  | { readonly program: Program; readonly args: readonly string[] }
+  | { readonly deed: DeedName; readonly args: readonly string[] };
 
 /** @throws InvalidInput for whatever is not, word by word, one of the grammar's commands */
 export function matchCall(call: readonly string[], configuration: Configuration): Order {
@@ -15,6 +16,7 @@ export function matchCall(call: readonly string[], configuration: Configuration)
   const args = command.words
     .map((word, i) => (typeof word === 'string' ? word : word.take(call[i] ?? '', configuration)))
     .slice(1);
+  if ('deed' in command) return { deed: command.deed, args };
   command.rule?.(args);
   return { program: command.program, args };
 }

@@ -1,5 +1,5 @@
-import { realpathSync } from 'node:fs';
-import type { Configuration } from './configuration.js';
+import { assertCanonical } from './canonical-path.js';
+import { isPath, type Configuration } from './configuration.js';
 import { isComponent, isDataset, MAX_NAME } from './dataset-name.js';
 import { quoted, refusal } from './refusal.js';
 
@@ -23,9 +23,16 @@ const isSnapshot = (word: string): boolean => {
   return more.length === 0 && isDataset(dataset) && isComponent(label);
 };
 
+/** @throws InvalidInput where root gave the daemon none */
+function datasetOf({ zfsDataset }: Configuration): string {
+  if (zfsDataset !== undefined) return zfsDataset;
+  throw refusal('the configuration names no zfs_dataset');
+}
+
 const below = (name: string, example: string, isWellFormed: (word: string) => boolean): Operand => ({
   name,
-  take: (word, { zfsDataset }) => {
+  take: (word, configuration) => {
+    const zfsDataset = datasetOf(configuration);
     if (word.length <= MAX_NAME && word.startsWith(`${zfsDataset}/`) && isWellFormed(word)) return word;
     throw refusal(`${name} has to be strictly below ${zfsDataset}, like ${zfsDataset}/${example}, not ${quoted(word)}`);
   },
@@ -34,7 +41,8 @@ const below = (name: string, example: string, isWellFormed: (word: string) => bo
 /** The dataset of the configuration itself. */
 export const ROOT: Operand = {
   name: 'ROOT',
-  take: (word, { zfsDataset }) => {
+  take: (word, configuration) => {
+    const zfsDataset = datasetOf(configuration);
     if (word === zfsDataset) return word;
     throw refusal(`ROOT has to be ${zfsDataset}, not ${quoted(word)}`);
   },
@@ -63,6 +71,17 @@ export const SIZE: Operand = {
   take: (word, configuration) => `volsize=${BYTES.take(word.slice('volsize='.length), configuration)}`,
 };
 
+/** The file of an image. Which one that is in the end is looked at once more when it is open (volume-copy.ts). */
+export const SOURCE: Operand = {
+  name: 'SOURCE',
+  take: (word, { imagesDirectory }) => {
+    if (!isPath(word) || !word.startsWith(`${imagesDirectory}/`))
+      throw refusal(`SOURCE has to be a file strictly below ${imagesDirectory}, not ${quoted(word)}`);
+    assertCanonical(word);
+    return word;
+  },
+};
+
 /** Whether a clone has a device. It never is looked into for partitions, which a guest could write. */
 export const VOLUME_MODE: Operand = {
   name: 'volmode=dev|none',
@@ -83,16 +102,7 @@ export const OWNER: Operand = {
       throw refusal(
         `the property has to be offshoot:state_directory=${stateDirectory}, which the configuration names, not ${quoted(word)}`,
       );
-    if (canonical(stateDirectory) !== stateDirectory)
-      throw refusal(`${stateDirectory} has to be there, by a path without symbolic links`);
+    assertCanonical(stateDirectory);
     return word;
   },
 };
-
-function canonical(path: string): string | undefined {
-  try {
-    return realpathSync(path);
-  } catch {
-    return undefined;
-  }
-}

@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, realpathSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { messageOf } from '@offshoot/shared/errors.js';
+import { canonical } from './canonical-path.js';
 import { refusal } from './refusal.js';
 
 /** Write permission of the group and of everybody else, and of everybody else alone (stat(2)). */
@@ -57,12 +58,4 @@ function assertFolders(path: string, not: number): void {
 function assertRoots(path: string, { uid, mode }: Stats, not: number): void {
   if (uid !== 0) throw refusal(`${path} has to be owned by root, not by the user ${String(uid)}: chown root ${path}`);
   if ((mode & not) !== 0) throw refusal(`${path} has to be writable by root alone: chmod go-w ${path}`);
-}
-
-function canonical(path: string): string | undefined {
-  try {
-    return realpathSync(path);
-  } catch {
-    return undefined;
-  }
 }

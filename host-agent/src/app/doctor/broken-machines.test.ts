@@ -183,6 +183,15 @@ describe('a machine that is broken', () => {
       'fail',
       /^there is no CAP_NET_ADMIN/,
       () => {
+        machine.helper = undefined;
+        machine.write('proc/self/status', 'CapEff:\t0000000000080000\n');
+      },
+    ],
+    [
+      'network-rights',
+      'fail',
+      /^the privileged helper sets up no network: the daemon cannot take/,
+      () => {
         machine.write('proc/self/status', 'CapEff:\t0000000000080000\n');
       },
     ],

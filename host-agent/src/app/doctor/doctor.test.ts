@@ -47,6 +47,24 @@ describe('the doctor', () => {
     expect((await machine.examine()).get('network-rights')).toMatchObject({ outcome: 'warn' });
   });
 
+  it('lets a helper have the rights that the daemon has not, as long as it answers', async () => {
+    machine.write('proc/self/status', 'CapEff:\t0000000000080000\n');
+    machine.remove('bin/nft');
+    const able = { version: '1', capabilities: ['network'] };
+    machine.helper = { ...machine.helper!, probe: () => Promise.resolve(able) };
+    const found = await machine.examine();
+    expect(found.get('network-rights')).toMatchObject({
+      outcome: 'pass',
+      detail: '/dev/net/tun, and the privileged helper for the rest',
+    });
+    machine.helper = { ...machine.helper, probe: () => Promise.reject(new Error('sudo says no')) };
+    expect((await machine.examine()).get('network-rights')).toMatchObject({
+      outcome: 'fail',
+      detail: expect.stringMatching(/^sudo says no: the daemon cannot take the network down/) as string,
+      remedy: expect.stringContaining('network_subnet') as string,
+    });
+  });
+
   it('reaches an API that is served by TCP', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');

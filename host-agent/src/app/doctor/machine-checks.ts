@@ -1,7 +1,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
-import { CAP_SYS_PTRACE, hasCapability } from './capabilities.js';
+import { CAP_SYS_PTRACE, hasCapability } from '../../os/capabilities.js';
 import { fail, pass, warn, type Check } from './check.js';
 
 /** Oldest kernel with all we use: copy_file_range between file systems of one kind (5.3), pidfd_getfd (5.6). */

@@ -2,18 +2,17 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { read, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { execa } from 'execa';
 import type { NicAttachment } from '../../ports/network.js';
+import { asRoot } from './scenario-world.js';
 import { parseFrame, type Received } from './ethernet-frames.js';
 
 /** Everything the network adapters could leave behind. */
 export async function hostState(): Promise<{ links: string; addresses: string; neighbours: string; rules: string }> {
-  const run = async (file: string, ...args: string[]): Promise<string> => (await execa(file, args)).stdout;
   return {
-    links: await run('ip', '-o', 'link'),
-    addresses: await run('ip', '-o', 'address'),
-    neighbours: await run('ip', 'neighbour'),
-    rules: await run('nft', 'list', 'ruleset'),
+    links: await asRoot('ip', '-o', 'link'),
+    addresses: await asRoot('ip', '-o', 'address'),
+    neighbours: await asRoot('ip', 'neighbour'),
+    rules: await asRoot('nft', 'list', 'ruleset'),
   };
 }
 

@@ -1,11 +1,13 @@
-import { accessSync, constants, readlinkSync } from 'node:fs';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { readlinkSync } from 'node:fs';
+import { chmod, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
-import type { SCENARIOS, ScenarioName } from './scenarios.js';
+import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
+import type { ALL_SCENARIOS, ScenarioName } from './all-scenarios.js';
+import type { World } from './scenario-world.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
@@ -15,6 +17,8 @@ export const WITHOUT = {
   nothing: [],
   capabilities: ['setpriv', '--inh-caps=-all', '--bounding-set=-all'],
   root: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--bounding-set=-all'],
+  /** As before, but programs may be root's all the same, by their set-user-ID bit. */
+  rootButForPrograms: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'],
 } as const satisfies Record<string, readonly string[]>;
 
 /** What is missing for tests that change the network in a namespace of their own; undefined when nothing is. */
@@ -28,15 +32,19 @@ export function missingForNamespaces(): string | undefined {
   ] as const)
     if (execaSync(program, [argument], { reject: false }).failed) return program;
   if (execaSync('unshare', ['--net', '--mount', 'true'], { reject: false }).failed) return 'right to make namespaces';
-  try {
-    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
-  } catch {
-    return '/dev/net/tun';
-  }
-  return undefined;
+  const openTun = ['--net', '--mount', ...WITH_OPEN_TUN, 'sh', '-c', ': <>/dev/net/tun'];
+  return execaSync('unshare', openTun, { reject: false }).failed ? '/dev/net/tun' : undefined;
 }
 
-type Answer<Name extends ScenarioName> = Awaited<ReturnType<(typeof SCENARIOS)[Name]>>;
+/** Lets everybody open the tun driver, as udev does on most machines: in the namespace, before what follows. */
+const WITH_OPEN_TUN = [
+  'sh',
+  '-c',
+  'mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"',
+  'sh',
+] as const;
+
+export type Answer<Name extends ScenarioName> = Awaited<ReturnType<(typeof ALL_SCENARIOS)[Name]>>;
 
 /** Runs scenarios, each in a process with a fresh network and mount namespace; the machine's own network is not touched. */
 export class NamespaceLab implements AsyncDisposable {
@@ -44,12 +52,6 @@ export class NamespaceLab implements AsyncDisposable {
     private readonly directory: string,
     private readonly program: string,
   ) {}
-
-  /** Whether a process with fewer rights can load what scenarios need: a checkout in root's home is root's alone. */
-  static canRun(without: readonly string[]): boolean {
-    const readable = ['test', '-r', join(repository, 'node_modules/koffi/package.json')];
-    return !execaSync('env', [...without, ...readable], { reject: false }).failed;
-  }
 
   /** Bundles the scenarios, because Node runs no TypeScript. */
   static async open(): Promise<NamespaceLab> {
@@ -63,21 +65,31 @@ export class NamespaceLab implements AsyncDisposable {
       platform: 'node',
       target: 'node20',
       format: 'cjs',
-      external: ['koffi', 'pino'],
+      external: ['koffi'],
       alias: { '@offshoot/shared': join(repository, 'shared/src') },
       logLevel: 'warning',
     });
+    await copyForeignFunctions(directory);
     return new NamespaceLab(directory, program);
+  }
+
+  /** A state directory that is everybody's, by its path without symbolic links. */
+  async stateDirectory(): Promise<string> {
+    const path = await realpath(await mkdtemp(join(this.directory, 'state-')));
+    await chmod(path, 0o777);
+    return path;
   }
 
   async run<Name extends ScenarioName>(
     name: Name,
     without: readonly string[] = WITHOUT.nothing,
+    state?: string,
+    world: World = { root: [] },
   ): Promise<Answer<Name>> {
-    const args = ['--net', '--mount', ...without, process.execPath, this.program];
-    args.push(readlinkSync('/proc/self/ns/net'), name, await mkdtemp(join(this.directory, 'state-')));
+    const args = ['--net', '--mount', ...WITH_OPEN_TUN, ...without, process.execPath, this.program];
+    args.push(readlinkSync('/proc/self/ns/net'), name, state ?? (await this.stateDirectory()), JSON.stringify(world));
     const { stdout } = await execa('unshare', args, {
-      env: { NODE_PATH: join(repository, 'node_modules') },
+      cwd: this.directory, // one that everybody may be in
       timeout: 30_000,
       killSignal: 'SIGKILL',
     });

@@ -1,15 +1,17 @@
-import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
+import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
+import { UnfinishedPath } from '../../os/unfinished-path.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
 
 /** Who calls the helper: nobody, and its group. */
-const CALLER = 65534;
+export const CALLER = 65534;
 const AS_CALLER = [
   'setpriv',
   `--reuid=${String(CALLER)}`,
@@ -17,6 +19,7 @@ const AS_CALLER = [
   '--clear-groups',
   '--',
 ] as const;
+const AS_ROOT = ['--reuid=0', '--regid=0', '--clear-groups', '--'] as const;
 
 /** The dataset of the lab's configuration. */
 export const ROOT = 'tank/offshoot';
@@ -46,7 +49,9 @@ export class HelperLab implements AsyncDisposable {
   readonly state: string;
   readonly helper: string;
   private readonly sudo: string;
+  private readonly setpriv: string;
   private readonly programs: string;
+  private readonly devices: string;
 
   private constructor(readonly directory: string) {
     this.configuration = join(directory, 'etc/privileged.json');
@@ -54,19 +59,24 @@ export class HelperLab implements AsyncDisposable {
     this.state = join(directory, 'state');
     this.helper = join(directory, 'bin/offshoot-privileged');
     this.sudo = join(directory, 'bin/sudo');
+    this.setpriv = join(directory, 'bin/setpriv');
     this.programs = join(directory, 'sbin');
+    this.devices = join(directory, 'dev');
   }
 
   static async open(): Promise<HelperLab> {
     const lab = new HelperLab(await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-'))));
+    await using unfinished = new UnfinishedPath(lab.directory);
     await chmod(lab.directory, 0o755);
-    for (const folder of ['etc', 'log', 'state', 'bin', 'sbin', 'dist']) await mkdir(join(lab.directory, folder));
+    for (const folder of ['dev', 'etc', 'log', 'state', 'bin', 'sbin', 'dist'])
+      await mkdir(join(lab.directory, folder));
     await lab.installHelper();
     await lab.installSudo();
     await lab.configure({ zfs_dataset: ROOT, state_directory: lab.state, log: lab.log });
     await lab.becomeVersion('1.2.3');
     // Says what it was given, word by word, and all that it has in its environment.
     await lab.installZfs('printf "<%s>" "$@"; echo; /usr/bin/env');
+    unfinished.keep();
     return lab;
   }
 
@@ -82,13 +92,37 @@ export class HelperLab implements AsyncDisposable {
     await this.script(join(this.programs, 'zfs'), script);
   }
 
+  /** Makes a file that stands for a volume's device, root's alone. @returns its path */
+  async makeVolume(dataset: string, node: string, content: string | Buffer): Promise<string> {
+    const path = join(this.devices, node);
+    await writeFile(path, content, { mode: 0o600 });
+    await writeFile(`${path}.name`, dataset);
+    return path;
+  }
+
+  /** The machine's own, which is to be run in a network namespace. */
+  async installNft(): Promise<void> {
+    const { stdout } = await execa('sh', ['-c', 'PATH=$PATH:/usr/sbin:/sbin; command -v nft']);
+    await symlink(stdout, join(this.programs, 'nft'));
+  }
+
   async removeZfs(): Promise<void> {
     await rm(join(this.programs, 'zfs'), { force: true });
   }
 
-  /** How the caller has root run the helper: what stands before the helper's path. */
+  /** How root becomes the caller who has root run the helper: what stands before the helper's path. */
   get carrier(): readonly [string, ...string[]] {
-    return [...AS_CALLER, this.sudo, '-n'];
+    return [...AS_CALLER, ...this.carrierOfCaller];
+  }
+
+  /** What the caller itself writes there. */
+  get carrierOfCaller(): readonly [string, ...string[]] {
+    return [this.sudo, '-n'];
+  }
+
+  /** How a test that is the caller does what it, not the helper, needs root for: what stands before a program. */
+  get rootOfTest(): readonly [string, ...string[]] {
+    return [this.setpriv, ...AS_ROOT];
   }
 
   /** Calls the helper as the caller. */
@@ -116,8 +150,16 @@ export class HelperLab implements AsyncDisposable {
   /** The program itself, with the places of the lab. */
   private async installHelper(): Promise<void> {
     const places = { configuration: this.configuration, log: this.log, programs: [this.programs] };
-    const source = `import { runHelper } from './run-helper.js';
-process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?? '', ${JSON.stringify(places)});`;
+    const source = `import { readFile } from 'node:fs/promises';
+import { runHelper } from './run-helper.js';
+process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?? '', {
+  ...${JSON.stringify(places)},
+  devices: {
+    folder: ${JSON.stringify(this.devices)},
+    nodes: /^zd[0-9]+$/,
+    volumeOf: (path) => readFile(path + '.name', 'utf8').catch(() => undefined),
+  },
+});`;
     const program = join(this.directory, 'dist/main.mjs');
     await build({
       stdin: { contents: source, resolveDir: join(here, '..'), loader: 'ts' },
@@ -126,14 +168,16 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
       platform: 'node',
       target: 'node20',
       format: 'esm',
+      external: ['koffi'],
       alias: { '@offshoot/shared': join(repository, 'shared/src') },
       logLevel: 'warning',
     });
+    await copyForeignFunctions(this.directory);
     await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
   }
 
   private async installSudo(): Promise<void> {
-    const setpriv = join(this.directory, 'bin/setpriv');
+    const { setpriv } = this;
     const { stdout } = await execa('sh', ['-c', 'command -v setpriv']);
     await copyFile(stdout, setpriv);
     await chown(setpriv, 0, CALLER);
@@ -143,7 +187,7 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
       this.sudo,
       `[ "$1" = -n ] && [ "$2" = ${this.helper} ] || { echo 'sudo: a password is required' >&2; exit 1; }
 shift
-exec env SUDO_UID="$(id -u)" ${setpriv} --reuid=0 --regid=0 --clear-groups -- "$@"`,
+exec env SUDO_UID="$(id -u)" ${this.rootOfTest.join(' ')} "$@"`,
     );
   }
 

@@ -1,6 +1,6 @@
-import { copyOntoDevice } from '../../os/sparse-copy.js';
+import { Capacity, Corrupt, InvalidState, Unreachable } from '@offshoot/shared/errors.js';
 import { PrivilegedProgramFailed, type PrivilegedClient } from '../../os/privileged-client.js';
-import { ZfsFailed, type ZfsProgram } from './zfs-program.js';
+import { ZfsFailed, type Volume, type ZfsProgram } from './zfs-program.js';
 
 /** The `zfs` of this machine, run by root for a daemon that is not. */
 export class HelperZfs implements ZfsProgram {
@@ -18,8 +18,29 @@ export class HelperZfs implements ZfsProgram {
     }
   }
 
-  /** The daemon's own doing: udev gives it the devices of its volumes, which its hypervisors have to open, too. */
-  async fill(file: string, device: string, signal?: AbortSignal): Promise<void> {
-    await copyOntoDevice(file, device, signal);
+  /** As {@link run}: once begun it comes to its end. */
+  async fill(file: string, { dataset }: Volume, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    try {
+      await this.helper.call(['copy', file, dataset]);
+    } catch (error) {
+      throw error instanceof PrivilegedProgramFailed ? asOwn(error) : error;
+    } finally {
+      signal?.throwIfAborted();
+    }
   }
+}
+
+/** As what the daemon would throw had it copied itself, by the reason. */
+const KINDS = {
+  DISK_DEVICE_UNUSABLE: Unreachable,
+  DISK_FULL: Capacity,
+  SPARSE_COPY_UNSUPPORTED: InvalidState,
+  FILE_CHANGED: Corrupt,
+} as const;
+
+function asOwn(error: PrivilegedProgramFailed): Error {
+  const { reason = '', message = '' } = error.failure ?? {};
+  const kind = Object.entries(KINDS).find(([name]) => name === reason)?.[1];
+  return kind === undefined ? error : new kind(message, { reason, cause: error });
 }

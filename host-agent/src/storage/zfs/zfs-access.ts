@@ -1,4 +1,4 @@
-import { PrivilegedClient } from '../../os/privileged-client.js';
+import type { PrivilegedClient } from '../../os/privileged-client.js';
 import type { DatasetAccess, HelperAccess } from '../../ports/host-access.js';
 import { HelperZfs } from './helper-zfs.js';
 import { probeDataset } from './probe-dataset.js';
@@ -15,11 +15,10 @@ export interface ZfsAccess {
 export interface ZfsAccessOptions {
   /** As configured: empty for none. */
   readonly dataset: string;
-  /** Path of the helper, as configured: empty for none. */
-  readonly helper: string;
+  /** Undefined where no helper is configured. */
+  readonly client: PrivilegedClient | undefined;
   /** The daemon's: the helper has to be of the same. */
   readonly version: string;
-  readonly clientOf?: (helper: string) => PrivilegedClient;
 }
 
 /**
@@ -27,10 +26,9 @@ export interface ZfsAccessOptions {
  * @throws Unsupported, Unreachable for a helper that is of no use, as {@link PrivilegedClient.assertUsable}
  */
 export async function openZfsAccess(options: ZfsAccessOptions): Promise<ZfsAccess> {
-  const { dataset, helper: path, version, clientOf = (helper: string) => new PrivilegedClient(helper) } = options;
-  const client = path === '' ? undefined : clientOf(path);
+  const { dataset, client, version } = options;
   const helper = client && {
-    path,
+    path: client.helper,
     probe: () => client.assertUsable(version, dataset === '' ? [] : ['zfs']),
     isRootsAlone: () => client.isRootsAlone(),
   };

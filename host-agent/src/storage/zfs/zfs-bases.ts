@@ -76,7 +76,8 @@ export class ZfsBases {
     await this.assertRoom(blocks * 512 * ROOM_FACTOR);
     try {
       await this.datasets.createVolume(base, Math.ceil(size / UNIT_BYTES) * UNIT_BYTES, signal);
-      await this.program.fill(file, await this.devices.ready(base, signal), signal);
+      const device = await this.devices.ready(base, signal);
+      await this.program.fill(file, { dataset: base, device }, signal);
       await this.datasets.snapshot(content, signal);
     } catch (error) {
       await this.datasets.destroy(base);

@@ -64,9 +64,13 @@ describe('the zfs program', () => {
     const [file, device] = [join(folder, 'file'), join(folder, 'device')];
     await writeFile(file, 'content');
     await writeFile(device, Buffer.alloc(16));
-    await new LocalZfs().fill(file, device);
+    await new LocalZfs().fill(file, { dataset: 'pool/x', device });
     expect(await readFile(device, 'latin1')).toBe(`content${'\0'.repeat(9)}`);
-    await expect(new LocalZfs().fill(file, join(folder, 'none'))).rejects.toThrow('ENOENT');
-    await expect(new LocalZfs().fill(file, device, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
+    await expect(new LocalZfs().fill(file, { dataset: 'pool/x', device: join(folder, 'none') })).rejects.toThrow(
+      'ENOENT',
+    );
+    await expect(
+      new LocalZfs().fill(file, { dataset: 'pool/x', device }, AbortSignal.abort(new Error('gone'))),
+    ).rejects.toThrow('gone');
   });
 });

@@ -27,12 +27,19 @@ export class ZfsFailed extends Error {
   }
 }
 
+/** A volume that has its device. */
+export interface Volume {
+  readonly dataset: string;
+  /** The device's path. */
+  readonly device: string;
+}
+
 /** What root alone may do: a privileged helper can carry it. */
 export interface ZfsProgram {
   /** @returns what it printed @throws ZfsFailed */
   run(args: readonly string[], signal?: AbortSignal): Promise<string>;
-  /** Writes a file's data onto a device that holds zeros, through to its medium. */
-  fill(file: string, device: string, signal?: AbortSignal): Promise<void>;
+  /** Writes a file's data onto a volume that holds zeros, through to its medium. On failure some of it is there. */
+  fill(file: string, volume: Volume, signal?: AbortSignal): Promise<void>;
 }
 
 /** The `zfs` of this machine, run by the daemon itself. */
@@ -59,7 +66,7 @@ export class LocalZfs implements ZfsProgram {
     }
   }
 
-  async fill(file: string, device: string, signal?: AbortSignal): Promise<void> {
+  async fill(file: string, { device }: Volume, signal?: AbortSignal): Promise<void> {
     await copyOntoDevice(file, device, signal);
   }
 }

@@ -51,10 +51,13 @@ export class ZvolDevices {
     if (device !== undefined) return device;
     const path = this.pathOf(dataset);
     const seconds = (this.patience.tries * this.patience.ms) / 1000;
-    throw new Timeout(`the device of ${path} did not appear within ${String(seconds)} s: is udev running?`, {
-      reason: 'DISK_DEVICE_MISSING',
-      metadata: { path },
-    });
+    throw new Timeout(
+      `the device of ${path} did not appear within ${String(seconds)} s, or is not the daemon's to open: is udev running, for a daemon that is not root with a rule for its volumes?`,
+      {
+        reason: 'DISK_DEVICE_MISSING',
+        metadata: { path },
+      },
+    );
   }
 
   private async find(dataset: string): Promise<string | undefined> {

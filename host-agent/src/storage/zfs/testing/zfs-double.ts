@@ -1,7 +1,7 @@
 import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { copyOntoDevice, sparseCopy } from '../../../os/sparse-copy.js';
-import { ZfsFailed, type ZfsProgram } from '../zfs-program.js';
+import { ZfsFailed, type Volume, type ZfsProgram } from '../zfs-program.js';
 import type { DeviceNames } from '../zvol-devices.js';
 
 interface Dataset {
@@ -52,7 +52,7 @@ export class ZfsDouble implements ZfsProgram {
     return printed;
   }
 
-  async fill(file: string, device: string, signal?: AbortSignal): Promise<void> {
+  async fill(file: string, { device }: Volume, signal?: AbortSignal): Promise<void> {
     await copyOntoDevice(file, device, signal);
   }
 

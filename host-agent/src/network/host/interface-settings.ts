@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
-import type { Logger } from 'pino';
+import type { HostLog } from './host-log.js';
 
 /**
  * Kernel settings of the bridge (Documentation/networking/ip-sysctl.rst): a second lock behind the packet filter, against
@@ -23,7 +23,7 @@ const SETTINGS: Readonly<Record<'ipv4' | 'ipv6', Readonly<Record<string, number>
 };
 
 /** Applies them to `device`. One that cannot be set (no IPv6, /proc read-only in a container) is logged: the filter holds without it. */
-export async function applyInterfaceSettings(device: string, logger: Logger): Promise<void> {
+export async function applyInterfaceSettings(device: string, log: HostLog): Promise<void> {
   for (const [family, settings] of Object.entries(SETTINGS))
     for (const [setting, value] of Object.entries(settings)) {
       const path = join('/proc/sys/net', family, 'conf', device, setting);
@@ -31,7 +31,7 @@ export async function applyInterfaceSettings(device: string, logger: Logger): Pr
         await writeFile(path, String(value), { flag: 'r+' });
       } catch (error) {
         const level = family === 'ipv6' && errnoOf(error) === 'ENOENT' ? 'debug' : 'warn';
-        logger[level]({ err: error, setting: path, value }, 'kernel setting of the bridge not applied');
+        log[level]({ err: error, setting: path, value }, 'kernel setting of the bridge not applied');
       }
     }
 }

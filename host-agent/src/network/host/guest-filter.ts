@@ -1,4 +1,4 @@
-import type { NetworkIdentity } from '../domain/network-identity.js';
+import type { NetworkIdentity } from '../../domain/network-identity.js';
 import type { DeviceNames } from './device-names.js';
 
 /** A port of the gateway that guests may reach. */

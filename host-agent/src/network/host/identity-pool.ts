@@ -1,5 +1,5 @@
 import { InvalidInput } from '@offshoot/shared/errors.js';
-import type { NetworkIdentity } from '../domain/network-identity.js';
+import type { NetworkIdentity } from '../../domain/network-identity.js';
 import { formatIpv4, subnetSize, type Subnet } from './subnet.js';
 
 /**
@@ -12,6 +12,9 @@ const FIRST_GUEST_OFFSET = 5;
 /** A bridge takes 1023 ports (BR_PORT_BITS 10), but parked instances hold addresses too. */
 const MAX_SLOTS = 4000;
 
+/** Of a network whose slots have TAPs all the time: the bridge's ports without the keeper's. */
+export const MOST_KEPT_TAPS = 1022;
+
 /**
  * The fixed identities of all slots. That IPv4 and MAC follow from the slot and never change is what lets the packet
  * filter be written once for all of them: nothing is changed on the host when an instance is made, forked or removed.
@@ -21,13 +24,17 @@ export class IdentityPool {
   readonly gateway: string;
   readonly gatewayMac: string;
 
-  /** @param tapName name of a slot's TAP; absent where there are none */
+  /**
+   * @param tapName name of a slot's TAP; absent where there are none
+   * @param most slots there are at most
+   */
   constructor(
     readonly subnet: Subnet,
     private readonly tapName?: (slot: number) => string,
+    most = MAX_SLOTS,
   ) {
     const usable = subnetSize(subnet.prefixLength) - 1 - FIRST_GUEST_OFFSET;
-    this.capacity = Math.min(usable, MAX_SLOTS);
+    this.capacity = Math.min(usable, most);
     this.gateway = formatIpv4(subnet.base + 1);
     this.gatewayMac = macOf(subnet.base + 1);
   }
