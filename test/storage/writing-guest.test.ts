@@ -6,6 +6,7 @@ import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js
 import { execa, execaSync } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findProgram } from '../../host-agent/src/os/program-path.js';
+import { missingFor as missingForFilesystem } from '../../host-agent/src/os/testing/mount-lab.js';
 import { QEMU_KVM } from '../conformance/subjects/qemu.js';
 import { durableOf, recordsOn, saidDurable } from '../harness/disk-records.js';
 import { SnapshotCalls } from '../harness/snapshot-calls.js';
@@ -56,7 +57,8 @@ const PLACES: Record<(typeof STORAGES)[number]['place'], () => Promise<Place>> =
 
 async function missingFor({ driver, place }: (typeof STORAGES)[number]): Promise<string> {
   if (!isRoot) return 'skipped: root';
-  if (place === 'xfs' && execaSync('mkfs.xfs', ['-V'], { reject: false }).failed) return 'skipped: mkfs.xfs';
+  const lacking = place === 'xfs' ? missingForFilesystem('xfs') : '';
+  if (lacking !== '') return `skipped: ${lacking}`;
   if (place === 'a pool' && execaSync('zpool', ['version'], { reject: false }).failed)
     return 'skipped: zpool, or ZFS in the kernel';
   if (driver === 'qemu') return '';
