@@ -12,8 +12,16 @@ export interface ProcessIdentity {
 /** How long one wait occupies a thread of the pool, whose end this process has to wait for before it can exit. */
 const POLL_SLICE_MS = 1000;
 
-/** Start time of a process; undefined when there is none with this number, or only its remains (a zombie). */
+/** Start time of a process; undefined when there is none with this number, or its first thread is over (a zombie). */
 export function startTimeOf(pid: number): string | undefined {
+  const { state, startTime } = statOf(pid) ?? {};
+  return state === 'Z' || state === 'X' ? undefined : startTime;
+}
+
+/** Undefined when there is no process with this number, nor its remains. */
+function statOf(
+  pid: number,
+): { readonly state: string | undefined; readonly startTime: string | undefined } | undefined {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
@@ -23,13 +31,15 @@ export function startTimeOf(pid: number): string | undefined {
   }
   // Field 2 is the program's name in brackets and may contain anything: count from the last bracket, field 3 comes next.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [state] = fields;
-  return state === 'Z' || state === 'X' ? undefined : fields[22 - 3];
+  return { state: fields[0], startTime: fields[22 - 3] };
 }
 
 export const isAlive = ({ pid, startTime }: ProcessIdentity): boolean => startTimeOf(pid) === startTime;
 
-/** Settles when the process, a child or not, has ended. */
+/**
+ * Settles when the process, a child or not, has ended with all its threads. The first one may be over (a zombie, for
+ * `startTimeOf` no process) while others of a killed VMM still hold what it had open: only the kernel's word counts.
+ */
 export async function processEnded(identity: ProcessIdentity): Promise<void> {
   let descriptor: number;
   try {
@@ -40,7 +50,7 @@ export async function processEnded(identity: ProcessIdentity): Promise<void> {
   }
   try {
     // Looked at with the descriptor open: from here on the number cannot come to mean another process unnoticed.
-    if (!isAlive(identity)) return;
+    if (statOf(identity.pid)?.startTime !== identity.startTime) return;
     let ended = false;
     while (!ended) ended = await pollReadable(descriptor, POLL_SLICE_MS);
   } finally {
