@@ -1,6 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { link, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InvalidState } from '@offshoot/shared/errors.js';
@@ -8,21 +6,19 @@ import { execa } from 'execa';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseImageId, type ImageId } from '../domain/ids.js';
-import { ImageRemoval } from './image-removal.js';
 import { holdImage } from './image-lock.js';
 import { LocalImageStore, type LocalImageStoreOptions } from './local-image-store.js';
 import { NO_KEEPING, placeImageOfTest } from './testing/image-of-test.js';
+import { LockedElsewhere } from './testing/locked-elsewhere.js';
 
 const A = parseImageId('a'.repeat(64));
 const B = parseImageId('b'.repeat(64));
-const C = parseImageId('c'.repeat(64));
 const logger = pino({ level: 'silent' });
 const isRoot = process.getuid?.() === 0;
 
 let folder: string;
 let images: string;
 let instances: { name: string; image: ImageId }[];
-let holder: ChildProcess | undefined;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'ofs-'));
   images = join(folder, 'images');
@@ -30,8 +26,6 @@ beforeEach(async () => {
   await mkdir(images);
 });
 afterEach(async () => {
-  holder?.stdin?.end();
-  holder = undefined;
   await rm(folder, { recursive: true });
 });
 
@@ -68,18 +62,6 @@ const remove = async (store: LocalImageStore, reference: string): Promise<void> 
   store.delete(await store.resolveToDelete(reference));
 
 const there = (): Promise<string[]> => readdir(images);
-
-/** Another process that has the image locked until its standard input ends. */
-async function lockElsewhere(id: ImageId, mode: '--shared' | '--exclusive'): Promise<void> {
-  const command = ['flock', '--no-fork', mode, join(images, id), 'sh', '-c', 'echo held; read -r line'] as const;
-  holder = spawn(command[0], command.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] });
-  await once(holder.stdout!, 'data');
-}
-
-async function unlockElsewhere(): Promise<void> {
-  holder!.stdin!.end();
-  await once(holder!, 'exit');
-}
 
 const refusal = (kind: string, reason: string, message = /./) => ({
   kind,
@@ -180,9 +162,8 @@ describe('an image that is deleted', () => {
 
   it('by a daemon that was killed before it was renamed is there whole', async () => {
     await place(A, 'web');
-    await lockElsewhere(A, '--exclusive');
-    holder!.kill('SIGKILL');
-    await once(holder!, 'exit');
+    const killed = await LockedElsewhere.take(join(images, A), '--exclusive');
+    await killed.kill();
     const store = await daemonWithInstances();
     await store.settle();
     expect((await store.resolve('web')).id).toBe(A);
@@ -333,16 +314,16 @@ describe('an image that one deletes while another begins to use it', () => {
   it('in another process: whoever comes second is refused', async () => {
     await place(A, 'web');
     const store = await daemonWithInstances();
-    await lockElsewhere(A, '--exclusive');
+    using deleting = await LockedElsewhere.take(join(images, A), '--exclusive');
     expect(() => {
       store.use(A);
     }).toThrow(expect.objectContaining(refusal('Conflict', 'IMAGE_BUSY', /is being deleted/)) as Error);
     expect((await readdir(join(images, A))).filter((name) => name.startsWith('used-by-'))).toEqual([]);
-    await unlockElsewhere();
-    await lockElsewhere(A, '--shared');
+    await deleting.letGo();
+    using reading = await LockedElsewhere.take(join(images, A), '--shared');
     await expect(remove(store, 'web')).rejects.toMatchObject(refusal('Conflict', 'IMAGE_BUSY', /is being used/));
     store.use(A); // with others
-    await unlockElsewhere();
+    await reading.letGo();
     await remove(store, 'web');
   });
 
@@ -356,72 +337,5 @@ describe('an image that one deletes while another begins to use it', () => {
       await remove(store, 'web');
     }
     expect((await there()).filter((name) => !name.startsWith('.trash-'))).toEqual([]);
-  });
-});
-
-describe('images that take more than they may', () => {
-  const KIB = 1024;
-  let used: Map<ImageId, string>;
-  let inUse: Set<ImageId>;
-  beforeEach(async () => {
-    used = new Map();
-    inUse = new Set();
-    for (const [id, name, day] of [
-      [A, 'a', 1],
-      [B, 'b', 2],
-      [C, 'c', 3],
-    ] as const)
-      await place(id, name, `2026-01-0${String(day)}T00:00:00.000Z`, 400 * KIB);
-  });
-
-  /** What is left when there may be so many bytes. */
-  async function evict(maxBytes: number, isKept: (id: ImageId) => boolean = () => false): Promise<string[]> {
-    const removal = new ImageRemoval({
-      directory: images,
-      maxBytes,
-      usersOf: (id) => ({ instances: inUse.has(id) ? ['vm'] : [], snapshots: [], daemons: [] }),
-      lastUse: (id) => used.get(id),
-      forgetDisks: () => Promise.resolve(),
-      logger,
-    });
-    await removal.evict(await (await daemonWithInstances()).list(), ({ id }) => isKept(id));
-    return (await there()).map((name) => name.slice(0, 1)).sort();
-  }
-
-  it('stay all where there is no limit, or room', async () => {
-    expect(await evict(0)).toEqual(['a', 'b', 'c']);
-    expect(await evict(2000 * KIB)).toEqual(['a', 'b', 'c']);
-  });
-
-  it('go by their last use, or else by their age, until the others fit', async () => {
-    used.set(A, '2026-02-01T00:00:00.000Z');
-    expect(await evict(1000 * KIB)).toEqual(['a', 'c']);
-    expect(await evict(500 * KIB)).toEqual(['a']);
-  });
-
-  it('stay where somebody uses them, in another process too, or has just made them', async () => {
-    inUse.add(A);
-    expect(await evict(1000 * KIB)).toEqual(['a', 'c']);
-    expect(await evict(1, (id) => id === C)).toEqual(['a', 'c']);
-    inUse.clear();
-    await lockElsewhere(A, '--shared');
-    expect(await evict(1)).toEqual(['a']);
-  });
-
-  it('count what they take on the disk, holes not, and what several have in common once', async () => {
-    for (const id of [A, B, C]) {
-      await rm(join(images, id, 'vmlinux'));
-      if (id !== A) await link(join(images, A, 'vmlinux'), join(images, id, 'vmlinux'));
-      // As many bytes as the images' records say.
-      else await writeFile(join(images, id, 'vmlinux'), 'vmlinux');
-    }
-    const disk = join(images, C, 'rootfs.ext4');
-    await truncate(disk, 0);
-    await truncate(disk, 400 * KIB);
-    const store = await daemonWithInstances();
-    expect(store.usageOf(C).allocatedBytes).toBeLessThan(100 * KIB);
-    // Two disks of 400 KiB, and small files: less than 8 * 4 * 3 KiB.
-    expect(await evict(896 * KIB)).toEqual(['a', 'b', 'c']);
-    expect(await evict(780 * KIB)).toEqual(['b', 'c']);
   });
 });
