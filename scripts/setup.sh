@@ -28,6 +28,7 @@ build-essential   better-sqlite3, where no prebuilt one fits; bare guest and C l
 python3           node-gyp, for the same; Python library of the tests
 xfsprogs          file systems with reflinks in the tests, where run as root
 btrfs-progs       the same
+sudo              the privileged helper of the tests' unprivileged daemon
 LIST
 }
 

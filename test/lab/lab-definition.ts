@@ -21,6 +21,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   'qemu-system-x86': 'a hypervisor inside: KVM works there',
   'qemu-utils': 'qemu-img, qemu-io: disks of the tests',
   socat: 'AF_VSOCK by hand',
+  sudo: 'the privileged helper of a daemon that is not root',
   udev: 'names of ZFS volumes',
   xfsprogs: 'file systems with reflinks',
   'zfs-dkms': 'ZFS',
