@@ -1,14 +1,13 @@
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { OciLayoutOfTest } from '@offshoot/host-agent/images/testing/oci-layout-of-test.js';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CACHE } from '../harness/cache.js';
+import { debianTar, missingForDebian } from '../harness/debian-tar.js';
 import { importImage } from '../harness/image-directory.js';
 import { ImportLab } from '../harness/import-lab.js';
 import type { TestHost } from '../harness/test-host.js';
-import { isRoot } from '../harness/test-machine.js';
 
 let lab: ImportLab;
 let host: TestHost;
@@ -115,66 +114,51 @@ describe('an image made of an ext4 disk', () => {
   });
 });
 
-const debootstrap = isRoot && (await execa('debootstrap', ['--version'], { reject: false })).exitCode === 0;
-describe.skipIf(!debootstrap)(
-  `an image made of a Debian root${debootstrap ? '' : ' (skipped: root and debootstrap)'}`,
-  () => {
-    it('runs Debian’s own programs as the tar has them, and forks', async ({ skip }) => {
-      const tar = await debianTar();
-      skip(tar === undefined, 'skipped: no package archive to make a Debian root from');
-      await importImage(host, tar!, 'debian');
-      const worker = readFileSync(fileURLToPath(new URL('../guest/fork-worker.cjs', import.meta.url)));
-      const shell = [
-        'cat /etc/debian_version',
-        'stat -c "%n %a %U %G" /usr/bin/passwd /var/mail /tmp /etc/shadow',
-        'dpkg --verify && echo verified',
-        'exec /opt/offshoot/runtime/bin/node /srv/worker.cjs',
-      ].join('; ');
-      await host.create({
-        name: 'debian',
-        image: 'debian',
-        workload: {
-          argv: ['/bin/bash', '-c', shell],
-          env: {},
-          workingDirectory: '',
-          files: [{ path: '/srv/worker.cjs', mode: 0o644, content: worker }],
-        },
-      });
-      const lines: string[] = [];
-      for await (const line of host.logLines('debian')) {
-        lines.push(line);
-        if (/^count [4-9]/.test(line)) break;
-      }
-      const said = lines.join('\n');
-      expect(said).toMatch(/^12\.\d+/);
-      expect(said).toContain('/usr/bin/passwd 4755 root root\n/var/mail 2775 root mail\n');
-      expect(said).toContain('/etc/shadow 640 root shadow\nverified\n');
-      await host.standby('debian', 'task');
-      const { acks } = await host.fork({
-        source: 'debian',
-        name: 'debian-fork',
-        mailboxes: [
-          {
-            name: 'task',
-            payload: { $case: 'json' as const, json: '{"number":7}' },
-            ackTimeout: { seconds: 30n, nanos: 0 },
-          },
-        ],
-        networkTimeout: { seconds: 30n, nanos: 0 },
-      });
-      expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 7 } });
+const missing = await missingForDebian();
+describe.skipIf(missing !== '')(`an image made of a Debian root${missing && ` (skipped: ${missing})`}`, () => {
+  it('runs Debian’s own programs as the tar has them, and forks', async ({ skip }) => {
+    const tar = await debianTar(scratch);
+    skip(tar === undefined, 'skipped: no package archive to make a Debian root from');
+    await importImage(host, tar!, 'debian');
+    const worker = readFileSync(fileURLToPath(new URL('../guest/fork-worker.cjs', import.meta.url)));
+    const shell = [
+      'cat /etc/debian_version',
+      'stat -c "%n %a %U %G" /usr/bin/passwd /var/mail /tmp /etc/shadow',
+      'dpkg --verify && echo verified',
+      'exec /opt/offshoot/runtime/bin/node /srv/worker.cjs',
+    ].join('; ');
+    await host.create({
+      name: 'debian',
+      image: 'debian',
+      workload: {
+        argv: ['/bin/bash', '-c', shell],
+        env: {},
+        workingDirectory: '',
+        files: [{ path: '/srv/worker.cjs', mode: 0o644, content: worker }],
+      },
     });
-  },
-);
-
-/** Made once and kept; undefined without a package archive to make it from. */
-async function debianTar(): Promise<string | undefined> {
-  const tar = join(CACHE, 'debian-minbase-bookworm.tar');
-  if (existsSync(tar)) return tar;
-  const root = join(scratch, 'debian');
-  const made = await execa('debootstrap', ['--variant=minbase', 'bookworm', root], { reject: false });
-  if (made.failed) return undefined;
-  await execa('tar', ['-C', root, '--numeric-owner', '--xattrs', '--xattrs-include=*', '-cf', `${tar}.new`, '.']);
-  renameSync(`${tar}.new`, tar);
-  return tar;
-}
+    const lines: string[] = [];
+    for await (const line of host.logLines('debian')) {
+      lines.push(line);
+      if (/^count [4-9]/.test(line)) break;
+    }
+    const said = lines.join('\n');
+    expect(said).toMatch(/^12\.\d+/);
+    expect(said).toContain('/usr/bin/passwd 4755 root root\n/var/mail 2775 root mail\n');
+    expect(said).toContain('/etc/shadow 640 root shadow\nverified\n');
+    await host.standby('debian', 'task');
+    const { acks } = await host.fork({
+      source: 'debian',
+      name: 'debian-fork',
+      mailboxes: [
+        {
+          name: 'task',
+          payload: { $case: 'json' as const, json: '{"number":7}' },
+          ackTimeout: { seconds: 30n, nanos: 0 },
+        },
+      ],
+      networkTimeout: { seconds: 30n, nanos: 0 },
+    });
+    expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 7 } });
+  });
+});

@@ -1,3 +1,4 @@
+import { quantile } from '@offshoot/host-agent/bench/statistics.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
 import { CloneLab, type Answer, type ForkAnswers, type TaskDelivery } from './clone-lab.js';
@@ -5,13 +6,10 @@ import { CloneLab, type Answer, type ForkAnswers, type TaskDelivery } from './cl
 /** Forks of each kind, made in turn; OFFSHOOT_REHEARSED_FORKS for figures worth quoting. */
 const FORKS = Number(process.env.OFFSHOOT_REHEARSED_FORKS ?? 2);
 
-const quantile = (values: readonly number[], q: number): number =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))]!;
-
 function shown(what: string, answers: readonly Answer[]): string {
   const ms = answers.map((answer) => answer.ms);
   const blocks = answers.flatMap(({ translated }) => translated ?? []);
-  const code = blocks.length === 0 ? '' : `, ${String(quantile(blocks, 0.5))} blocks translated`;
+  const code = blocks.length === 0 ? '' : `, ${quantile(blocks, 0.5).toFixed(0)} blocks translated`;
   return `${what}: p50 ${quantile(ms, 0.5).toFixed(0)} ms, p95 ${quantile(ms, 0.95).toFixed(0)} ms${code}`;
 }
 

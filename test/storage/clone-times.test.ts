@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rm, stat } from 'node:fs/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { quantile } from '../../host-agent/src/bench/statistics.js';
 import { MountLab, missingFor } from '../../host-agent/src/os/testing/mount-lab.js';
 import { CapturePaths } from '../../host-agent/src/paths.js';
 import { RawDisks } from '../../host-agent/src/storage/raw-disks.js';
@@ -91,11 +92,8 @@ for (const { storage, type, ownMib } of DISKS) {
           await rm(clone.disk('raw'));
           await execa('sync', ['-f', source.root]); // what one has written is not written while the next is timed
         }
-      const told = [...times].map(([name, ms]) => `${name} ${median(ms).toFixed(1)} ms`).join(', ');
-      console.log(`${storage} on ${type}, ${String(ROUNDS)} rounds, p50: ${told}`);
+      const told = [...times].map(([name, ms]) => `${name} ${quantile(ms, 0.5).toFixed(1)} ms`);
+      console.log(`${storage} on ${type}, ${String(ROUNDS)} rounds, p50: ${told.join(', ')}`);
     });
   });
 }
-
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
