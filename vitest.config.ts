@@ -3,13 +3,17 @@ import { defineConfig } from 'vitest/config';
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+/** In the lab host a nested guest beside another test file stands still, and everything after it: one file at a time. */
+const isLab = process.env.OFFSHOOT_LAB !== undefined;
+
 /** Unit tests stand beside what they test and run on the sources; test/ has what needs real VMs and a build. */
 export default defineConfig({
   resolve: {
     alias: [{ find: /^@offshoot\/(proto|shared)\/(.*)\.js$/, replacement: source('./$1/src/$2.ts') }],
   },
   test: {
-    maxWorkers: 2,
+    // Here and not on the command line, which the projects below do not go by.
+    maxWorkers: isLab ? 1 : 2,
     projects: [
       {
         extends: true,
@@ -20,10 +24,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           // The lab host's own tests mean nothing elsewhere: see test/lab.
-          include: [
-            'test/**/*.test.ts',
-            ...(process.env.OFFSHOOT_LAB === undefined ? [] : ['test/lab/inside/*.lab-test.ts']),
-          ],
+          include: ['test/**/*.test.ts', ...(isLab ? ['test/lab/inside/*.lab-test.ts'] : [])],
           globalSetup: ['test/harness/build-image.ts'],
           testTimeout: 180_000,
           hookTimeout: 600_000,

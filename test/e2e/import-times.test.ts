@@ -22,6 +22,9 @@ describe.skipIf(missing !== '')(`an OCI layout of a Debian root${missing && ` (s
     const layout = new OciLayoutOfTest(join(lab.scratch, 'layout'))
       .addLayerTar(await readFile(tar!))
       .finish({ Cmd: ['/bin/bash'] }, { name: 'debian' });
+    // What is made or read once a machine, not once an image: the default image, and the digests of the agent's parts.
+    await importImage(lab.host, layout.path, 'debian');
+    await deleteImage(lab.host, 'debian');
     const [bundle, disk] = [join(lab.scratch, 'bundle'), join(lab.scratch, 'disk.ext4')];
     const ways = {
       offshoot: () => importImage(lab.host, layout.path, 'debian'),
