@@ -74,7 +74,8 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   const storages = await openStorages(paths.root, settings['storage.zfs_dataset'], (dataset) =>
     openZfs({ dataset, stateDirectory: paths.root, program }),
   );
-  const disks = new DiskStorages(storages.here, storages.missing);
+  const wanted = settings['storage.driver'];
+  const disks = new DiskStorages(storages.here, storages.missing, wanted === 'auto' ? undefined : wanted);
   const store = new SqliteInstanceStore(database);
   const snapshots = new SqliteSnapshotStore(database);
   // A lower limit than before leaves instances their addresses.

@@ -49,7 +49,7 @@ describe('an instance that is created', () => {
       drivers: new Map([
         [
           'qemu',
-          { name: 'qemu', diskFormat: 'qcow2', probe: () => Promise.resolve(status) } as unknown as HypervisorDriver,
+          { name: 'qemu', diskFormats: ['qcow2'], probe: () => Promise.resolve(status) } as unknown as HypervisorDriver,
         ],
       ]),
       disks: new DiskStorages([

@@ -19,7 +19,7 @@ export async function createInstance(
 ): Promise<{ instance: Instance; bootMs: number }> {
   const started = performance.now();
   const driver = await usableDriver(context, command.driver, signal);
-  const storage = context.disks.choose(driver.diskFormat);
+  const storage = context.disks.choose(driver);
   const image = await context.images.resolve(command.image);
   const diskBytes = diskBytesOf(image, command);
   const files = injectedFiles(command.injection);

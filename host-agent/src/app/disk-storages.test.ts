@@ -7,15 +7,40 @@ import { DiskStorages } from './disk-storages.js';
 
 const storage = (name: StorageName): DiskStorage => ({ name }) as DiskStorage;
 
+const qemu = { name: 'qemu', diskFormats: ['qcow2', 'raw'] } as const;
+const firecracker = { name: 'firecracker', diskFormats: ['raw'] } as const;
+
 describe('the disk storages of a host', () => {
   const [overlay, reflink, sparse] = [storage('overlay'), storage('reflink'), storage('sparse')];
   const withReflinks = new DiskStorages([overlay, reflink, sparse]);
   const without = new DiskStorages([overlay, sparse], new Map([['reflink', '/state is on ext4, without reflinks']]));
 
   it('give a new disk to the best one with the format its hypervisor reads', () => {
-    expect(withReflinks.choose('qcow2')).toBe('overlay');
-    expect(withReflinks.choose('raw')).toBe('reflink');
-    expect(without.choose('raw')).toBe('sparse');
+    expect(withReflinks.choose(qemu)).toBe('overlay');
+    expect(withReflinks.choose(firecracker)).toBe('reflink');
+    expect(without.choose(firecracker)).toBe('sparse');
+  });
+
+  it('give a new disk to the pool where there is one, whatever else there is', () => {
+    const withPool = new DiskStorages([overlay, reflink, storage('zfs'), sparse]);
+    for (const driver of [qemu, firecracker]) expect(withPool.choose(driver)).toBe('zfs');
+  });
+
+  it('give every new disk to the one that is wanted for all', () => {
+    const wanted = new DiskStorages([overlay, reflink, sparse], new Map(), 'sparse');
+    for (const driver of [qemu, firecracker]) expect(wanted.choose(driver)).toBe('sparse');
+    const layers = new DiskStorages([overlay, sparse], new Map(), 'overlay');
+    expect(layers.choose(qemu)).toBe('overlay');
+    expect(() => layers.choose(firecracker)).toThrow(
+      'storage.driver is overlay, whose qcow2 disks the driver firecracker does not read: it reads raw',
+    );
+  });
+
+  it('are none where the one that is wanted for all is missing', () => {
+    const missing = new Map([['reflink', '/state is on ext4, without reflinks']] as const);
+    expect(() => new DiskStorages([overlay, sparse], missing, 'reflink')).toThrow(
+      'storage.driver is reflink, which this host does not have (/state is on ext4, without reflinks)',
+    );
   });
 
   it('are found by what is recorded, not by what would be chosen now', () => {

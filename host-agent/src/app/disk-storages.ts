@@ -1,13 +1,17 @@
 import { InvalidState } from '@offshoot/shared/errors.js';
 import type { ImageId } from '../domain/ids.js';
 import type { Instance } from '../domain/instance.js';
-import { DISKS_IN_FOLDERS, DISK_FORMATS, type DiskFormat, type StorageName } from '../domain/storage-name.js';
+import { DISKS_IN_FOLDERS, DISK_FORMATS, type StorageName } from '../domain/storage-name.js';
 import type { CapturePaths } from '../paths.js';
 import type { DiskElsewhere, DiskStorage } from '../ports/disk-storage.js';
+import type { HypervisorDriver } from '../ports/driver.js';
 import type { StorageUse } from '../ports/instance-files.js';
 
 /** An instance or a snapshot, or what a fork takes over from one. */
 type Owner = Pick<Instance, 'name' | 'storage'>;
+
+/** Whose disk is to be made. */
+type Reader = Pick<HypervisorDriver, 'name' | 'diskFormats'>;
 
 /** The disk storages of this host, and which of them has whose disk. */
 export class DiskStorages {
@@ -16,18 +20,40 @@ export class DiskStorages {
   /**
    * @param here best ones first: of those with a format, new disks go to the first
    * @param missing why the others are not
+   * @param wanted where all new disks go, whichever would be best for a hypervisor
+   * @throws InvalidState when that one is not here
    */
   constructor(
     private readonly here: readonly DiskStorage[],
     private readonly missing: ReadonlyMap<StorageName, string> = new Map(),
+    private readonly wanted?: StorageName,
   ) {
     this.byName = new Map(here.map((storage) => [storage.name, storage]));
+    if (wanted === undefined || this.byName.has(wanted)) return;
+    throw new InvalidState(`storage.driver is ${wanted}, which this host does not have (${this.whyMissing(wanted)})`, {
+      reason: 'STORAGE_MISMATCH',
+      metadata: { wanted, here: this.names },
+    });
   }
 
-  /** Where disks of new instances go, by what their hypervisor reads. */
-  choose(format: DiskFormat): StorageName {
-    const found = this.here.find(({ name }) => DISK_FORMATS[name] === format);
-    if (found === undefined) throw new Error(`no storage has ${format} disks`);
+  /**
+   * Where disks of new instances go, by what their hypervisor reads.
+   * @throws InvalidState when it cannot read those of the storage that is wanted for all
+   */
+  choose({ name, diskFormats }: Reader): StorageName {
+    if (this.wanted !== undefined) {
+      const format = DISK_FORMATS[this.wanted];
+      if (diskFormats.includes(format)) return this.wanted;
+      throw new InvalidState(
+        `storage.driver is ${this.wanted}, whose ${format} disks the driver ${name} does not read: it reads ${diskFormats.join(', ')}`,
+        { reason: 'STORAGE_UNREADABLE', metadata: { driver: name, storage: this.wanted } },
+      );
+    }
+    // Somebody who gives the daemon a dataset means disks to be in it.
+    const pooled = diskFormats.includes(DISK_FORMATS.zfs) ? this.byName.get('zfs') : undefined;
+    const found =
+      pooled ?? diskFormats.map((format) => this.here.find((each) => DISK_FORMATS[each.name] === format)).find(Boolean);
+    if (found === undefined) throw new Error(`no storage has ${diskFormats.join(' or ')} disks`);
     return found.name;
   }
 
@@ -43,12 +69,18 @@ export class DiskStorages {
   of({ name, storage }: Owner): DiskStorage {
     const found = this.byName.get(storage);
     if (found !== undefined) return found;
-    const here = [...this.byName.keys()].join(', ');
-    const why = this.missing.get(storage) ?? 'it is unknown';
     throw new InvalidState(
-      `the disk of ${name} is kept by the storage ${storage}, which this host does not have (${why}); it has ${here}`,
-      { reason: 'STORAGE_MISMATCH', metadata: { recorded: storage, here } },
+      `the disk of ${name} is kept by the storage ${storage}, which this host does not have (${this.whyMissing(storage)}); it has ${this.names}`,
+      { reason: 'STORAGE_MISMATCH', metadata: { recorded: storage, here: this.names } },
     );
+  }
+
+  private get names(): string {
+    return [...this.byName.keys()].join(', ');
+  }
+
+  private whyMissing(storage: StorageName): string {
+    return this.missing.get(storage) ?? 'it is unknown';
   }
 
   /**

@@ -8,11 +8,11 @@ const instance = (storage: StorageName): Instance => ({ storage, vcpus: 1, memor
 
 describe('what a hypervisor is told of a disk', () => {
   it.each([
-    ['overlay', 'qcow2', '/i/a/disk.qcow2'],
-    ['reflink', 'raw', '/i/a/disk.raw'],
-    ['sparse', 'raw', '/i/a/disk.raw'],
-    ['zfs', 'raw', '/i/a/disk.raw'],
-  ] as const)('follows from its storage: %s is %s, %s', (storage, format, path) => {
-    expect(machineFiles(instance(storage), new InstancePaths('/i/a')).disk).toEqual({ path, format });
+    ['overlay', { format: 'qcow2', path: '/i/a/disk.qcow2' }],
+    ['reflink', { format: 'raw', path: '/i/a/disk.raw' }],
+    ['sparse', { format: 'raw', path: '/i/a/disk.raw' }],
+    ['zfs', { format: 'raw', path: '/i/a/disk.raw', isDevice: true }],
+  ] as const)('follows from its storage: %s is %o', (storage, disk) => {
+    expect(machineFiles(instance(storage), new InstancePaths('/i/a')).disk).toEqual(disk);
   });
 });

@@ -1,5 +1,5 @@
 import type { Instance } from '../domain/instance.js';
-import { DISK_FORMATS } from '../domain/storage-name.js';
+import { DISKS_IN_FOLDERS, DISK_FORMATS } from '../domain/storage-name.js';
 import type { InstancePaths } from '../paths.js';
 import type { MachineSpec, NicBackend } from '../ports/driver.js';
 
@@ -18,6 +18,10 @@ export function machineFiles(instance: Instance, paths: InstancePaths): Omit<Mac
     vcpus: instance.vcpus,
     memoryBytes: instance.memoryBytes,
     memoryFile: paths.memory,
-    disk: { path: paths.disk(format), format },
+    disk: {
+      path: paths.disk(format),
+      format,
+      ...(DISKS_IN_FOLDERS[instance.storage] ? {} : { isDevice: true }),
+    },
   };
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { STORAGE_NAMES } from '../domain/storage-name.js';
 
 /** Root's own is refused: a jail whose user may do everything holds nobody. The highest one stands for "none". */
 const USER_NUMBER = 'a number from 1 to 4294967294';
@@ -112,6 +113,12 @@ export const SETTINGS = {
     placeholder: 'PROGRAM',
     help: 'Cloud Hypervisor to run',
   },
+  'storage.driver': {
+    schema: z.enum(['auto', ...STORAGE_NAMES], `one of auto, ${STORAGE_NAMES.join(', ')}`),
+    default: 'auto',
+    placeholder: ['auto', ...STORAGE_NAMES].join('|'),
+    help: 'how disks of new instances are kept; auto: the best that the host has and their hypervisor reads',
+  },
   'storage.zfs_dataset': {
     schema: z
       .string()
@@ -121,7 +128,7 @@ export const SETTINGS = {
       ),
     default: '',
     placeholder: 'DATASET',
-    help: 'ZFS dataset for the disks of hypervisors that read raw ones; this daemon alone may use it',
+    help: 'ZFS dataset for disks; this daemon alone may use it',
   },
   'privileged.helper': {
     schema: z.string().regex(/^$|^\//, 'an absolute path, or empty for none'),

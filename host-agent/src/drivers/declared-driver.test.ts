@@ -10,7 +10,7 @@ describe.each(DECLARED_DRIVERS.map((driver) => [driver.name, driver] as const))(
       const status = await driver.probe();
       expect(status).toMatchObject({ name, available: false, capabilities: NO_CAPABILITIES });
       expect(status.unavailableReason).not.toBe('');
-      expect(driver.diskFormat).toBe('raw');
+      expect(driver.diskFormats).toEqual(['raw']);
     });
 
     it.each(['launch', 'restore', 'assertLoadable', 'adopt'] as const)('refuses to %s, by its name', async (call) => {

@@ -4,7 +4,7 @@ import type { DriverStatus, HypervisorDriver } from '../ports/driver.js';
 
 /** A driver that has a name and a place, and is not built: every call says so. */
 export class DeclaredDriver implements HypervisorDriver {
-  readonly diskFormat = 'raw';
+  readonly diskFormats = ['raw'] as const;
   readonly tapKind = 'tap';
 
   constructor(

@@ -45,7 +45,12 @@ export interface MachineSpec {
   readonly memoryBytes: number;
   /** Launch: does not exist yet. Restore: the base, mapped privately and never written. */
   readonly memoryFile: string;
-  readonly disk: { readonly path: string; readonly format: DiskFormat };
+  readonly disk: {
+    readonly path: string;
+    readonly format: DiskFormat;
+    /** A block device; a file unless said. */
+    readonly isDevice?: boolean;
+  };
   readonly nic: { readonly mac: string; readonly backend: NicBackend };
 }
 
@@ -190,8 +195,8 @@ export interface Vm {
 
 export interface HypervisorDriver {
   readonly name: DriverName;
-  /** What new instances' disks are to be for it. */
-  readonly diskFormat: DiskFormat;
+  /** Disks it reads, what is best for it first. */
+  readonly diskFormats: readonly DiskFormat[];
   /** How it takes a network card on the host's network. */
   readonly tapKind: TapKind;
   /** Looks once at what is there; later calls return the same. Never throws for a missing hypervisor. */

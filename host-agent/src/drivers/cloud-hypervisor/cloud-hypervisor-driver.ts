@@ -74,7 +74,7 @@ const WITHOUT_CAPTURES: Partial<DriverCapabilities> = {
 export class CloudHypervisorDriver implements HypervisorDriver {
   readonly name = 'cloud-hypervisor';
   /** It keeps tables of a qcow2 disk in its own memory, which a copy made in a pause would lack. */
-  readonly diskFormat = 'raw';
+  readonly diskFormats = ['raw', 'qcow2'] as const;
   readonly tapKind = 'tap';
   private readonly found = new SharedLook((signal) => this.look(signal));
 

@@ -69,7 +69,7 @@ interface Found {
 /** Firecracker, on KVM: its own snapshots, clones by its private mappings of their memory file. */
 export class FirecrackerDriver implements HypervisorDriver {
   readonly name = 'firecracker';
-  readonly diskFormat = 'raw';
+  readonly diskFormats = ['raw'] as const;
   readonly tapKind = 'named-tap';
   private readonly found = new SharedLook((signal) => this.look(signal));
 

@@ -67,6 +67,17 @@ describe("a VM's command line", () => {
     expect(netdev('10.9.255.250')[0]).toContain('host=10.9.255.250,dns=10.9.255.251,dhcpstart=10.9.255.252,');
   });
 
+  it('opens a block device as one, which QEMU does not do as a file', () => {
+    const blockdev = (disk: typeof spec.disk): string =>
+      after(machineArguments(facts, { ...spec, disk }, inherited, { share: true }), '-blockdev')[0] ?? '';
+    const raw = { path: '/i/disk.raw', format: 'raw' } as const;
+    expect(JSON.parse(blockdev(raw))).toMatchObject({ driver: 'raw', file: { driver: 'file' } });
+    expect(JSON.parse(blockdev({ ...raw, isDevice: true }))).toMatchObject({
+      driver: 'raw',
+      file: { driver: 'host_device', filename: '/i/disk.raw' },
+    });
+  });
+
   it('refuses memory that is no whole number of MiB', () => {
     expect(() => machineArguments(facts, { ...spec, memoryBytes: 1_000_000 }, inherited, { share: true })).toThrow(
       /whole number/,

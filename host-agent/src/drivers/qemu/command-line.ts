@@ -114,11 +114,11 @@ const ACCELERATOR_OPTIONS: Readonly<Record<MachineFacts['accelerator'], string>>
 /** The disk as a VM is started with it. */
 export const DISK_NODE = 'disk';
 
-export const diskNode = (name: string, { path, format }: MachineSpec['disk']): object => ({
+export const diskNode = (name: string, { path, format, isDevice = false }: MachineSpec['disk']): object => ({
   driver: format,
   'node-name': name,
   discard: 'unmap',
-  file: { driver: 'file', filename: path, discard: 'unmap' },
+  file: { driver: isDevice ? 'host_device' : 'file', filename: path, discard: 'unmap' },
 });
 
 function networkCard({ mac, backend }: MachineSpec['nic'], tap: number | undefined): string[] {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,4 +79,27 @@ describe('the KVM probe', () => {
     await writeFile(cache, JSON.stringify({ key: `${key}, of another boot`, reason: 'remembered' }));
     expect(await probeKvm(options)).toBe(answer);
   });
+
+  const hasKvm = existsSync('/dev/kvm');
+  it.skipIf(!hasKvm)(
+    `asks again later when the machine took too long${hasKvm ? '' : ' (skipped: /dev/kvm)'}`,
+    { timeout: 30_000 },
+    async () => {
+      const folder = await mkdtemp(join(directory, 'slow-'));
+      const [binary, quick] = [join(folder, 'qemu'), join(folder, 'quick')];
+      const script = `[ -e ${quick} ] && exit ${String(KVM_PROBE_EXIT_CODE)}; exec sleep 60`;
+      await writeFile(binary, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+      const options = { binary, machineType: 'pc', scratchDirectory: folder };
+      const slow = /did not end within 5 s/;
+      expect(await probeKvm(options)).toMatch(slow);
+      const cache = join(folder, 'kvm-probe.json');
+      const kept = JSON.parse(await readFile(cache, 'utf8')) as { until: number };
+      expect(kept.until - Date.now()).toBeLessThanOrEqual(600_000);
+      // What would answer otherwise is not asked before its time.
+      await writeFile(quick, '');
+      expect(await probeKvm(options)).toMatch(slow);
+      await writeFile(cache, JSON.stringify({ ...kept, until: Date.now() - 1 }));
+      expect(await probeKvm(options)).toBe('');
+    },
+  );
 });

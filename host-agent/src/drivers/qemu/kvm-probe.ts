@@ -8,13 +8,25 @@ import { KVM_PROBE_EXIT_CODE, KVM_PROBE_IMAGE } from './kvm-probe-image.js';
 
 /** The probe takes 0.3 s even under software emulation; an interpreting KVM does not come to its end. */
 const LIMIT_MS = 5000;
+/** A host may also have been too busy to run it, as hosts are when they have just been booted: then it is asked again. */
+const SLOW_KEPT_MS = 600_000;
 
-const CACHED = z.object({ key: z.string(), reason: z.string() });
+const CACHED = z.object({
+  key: z.string(),
+  reason: z.string(),
+  /** Milliseconds since 1970; without it the answer is good as long as its key. */
+  until: z.number().optional(),
+});
+
+interface Answer {
+  readonly reason: string;
+  readonly until?: number;
+}
 
 export interface KvmProbeOptions {
   readonly binary: string;
   readonly machineType: string;
-  /** Keeps the answer until the host is booted again or QEMU is replaced. */
+  /** Keeps the answer until the host is booted again or QEMU is replaced, and that it took too long for ten minutes. */
   readonly scratchDirectory: string;
 }
 
@@ -32,16 +44,16 @@ export async function probeKvm(options: KvmProbeOptions, signal?: AbortSignal): 
   const cache = join(options.scratchDirectory, 'kvm-probe.json');
   const key = await cacheKey(options);
   const cached = await readCache(cache);
-  if (cached?.key === key) return cached.reason;
-  const reason = await run(options, signal);
+  if (cached?.key === key && !(cached.until !== undefined && cached.until < Date.now())) return cached.reason;
+  const answer = await run(options, signal);
   signal?.throwIfAborted();
   const temporary = `${cache}.${String(process.pid)}.tmp`;
-  await writeFile(temporary, JSON.stringify({ key, reason }), { mode: 0o600 });
+  await writeFile(temporary, JSON.stringify({ key, ...answer }), { mode: 0o600 });
   await rename(temporary, cache);
-  return reason;
+  return answer.reason;
 }
 
-async function run({ binary, machineType, scratchDirectory }: KvmProbeOptions, signal?: AbortSignal): Promise<string> {
+async function run({ binary, machineType, scratchDirectory }: KvmProbeOptions, signal?: AbortSignal): Promise<Answer> {
   const directory = await mkdtemp(join(scratchDirectory, 'kvm-probe-'));
   try {
     const image = join(directory, 'probe.elf');
@@ -72,13 +84,18 @@ async function run({ binary, machineType, scratchDirectory }: KvmProbeOptions, s
         ...(signal === undefined ? {} : { cancelSignal: signal }),
       },
     );
-    if (result.exitCode === KVM_PROBE_EXIT_CODE) return '';
+    if (result.exitCode === KVM_PROBE_EXIT_CODE) return { reason: '' };
     if (result.timedOut)
-      return `KVM does not run an ordinary kernel: the probe did not end within ${String(LIMIT_MS / 1000)} s`;
+      return {
+        reason: `KVM does not run an ordinary kernel: the probe did not end within ${String(LIMIT_MS / 1000)} s`,
+        until: Date.now() + SLOW_KEPT_MS,
+      };
     const said = result.stderr.split('\n')[0] ?? '';
     const how =
       result.exitCode === undefined ? `signal ${String(result.signal)}` : `exit code ${String(result.exitCode)}`;
-    return `KVM does not run an ordinary kernel: the probe ended with ${how}${said === '' ? '' : `: ${said}`}`;
+    return {
+      reason: `KVM does not run an ordinary kernel: the probe ended with ${how}${said === '' ? '' : `: ${said}`}`,
+    };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

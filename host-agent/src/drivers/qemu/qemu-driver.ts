@@ -54,7 +54,7 @@ interface Found {
 /** QEMU: RAM in one file, device state by `xen-save-devices-state`, clones by private mappings of that file. */
 export class QemuDriver implements HypervisorDriver {
   readonly name = 'qemu';
-  readonly diskFormat = 'qcow2';
+  readonly diskFormats = ['qcow2', 'raw'] as const;
   readonly tapKind = 'tap';
   private readonly binary: string;
   private readonly found = new SharedLook((signal) => this.look(signal));
