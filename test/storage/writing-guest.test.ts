@@ -18,10 +18,13 @@ const SNAPSHOTS = Number(process.env.OFFSHOOT_WRITING_SNAPSHOTS ?? '3');
 
 const XFS = { stateType: 'xfs', stateBytes: 8 * 2 ** 30 } as const;
 
-/** A storage, the hypervisor it is for, and where the daemon's disks have to be for it to be chosen. */
+/** A storage, a hypervisor that reads it, and where the daemon's disks have to be for it. */
 const STORAGES = [
   { storage: 'overlay', driver: 'qemu', place: 'where clones copy', file: 'disk.qcow2' },
   { storage: 'overlay', driver: 'qemu', place: 'xfs', file: 'disk.qcow2' },
+  { storage: 'sparse', driver: 'qemu', place: 'where clones copy', file: 'disk.raw' },
+  { storage: 'reflink', driver: 'qemu', place: 'xfs', file: 'disk.raw' },
+  { storage: 'zfs', driver: 'qemu', place: 'a pool', file: 'disk.raw' },
   { storage: 'sparse', driver: 'firecracker', place: 'where clones copy', file: 'disk.raw' },
   { storage: 'reflink', driver: 'firecracker', place: 'xfs', file: 'disk.raw' },
   { storage: 'zfs', driver: 'firecracker', place: 'a pool', file: 'disk.raw' },
@@ -74,51 +77,57 @@ for (const subject of STORAGES) {
   const { storage, driver, place, file } = subject;
   const missing = await missingFor(subject);
   const lacks = missing === '' ? '' : ` (${missing})`;
-  describe.skipIf(missing !== '')(`a guest that writes without pause, on ${storage}, ${place}${lacks}`, () => {
-    let where: Place;
-    let host: TestHost;
-    let snapshots: SnapshotCalls;
-    const pauses: number[] = [];
-    beforeAll(async () => {
-      where = await PLACES[place]();
-      host = await TestHost.start(where.options);
-      snapshots = new SnapshotCalls(host);
-      await host.boot('source', 'disk-writer.cjs', { driver });
-      await host.logLine('source', (line) => durableOf(line) >= 20);
-    });
-    afterAll(async () => {
-      const [p50, p95] = [0.5, 0.95].map((q) => quantile(pauses, q).toFixed(1));
-      console.log(`${storage} (${place}), ${String(pauses.length)} snapshots: pause p50 ${p50} ms, p95 ${p95} ms`);
-      await host[Symbol.asyncDispose]();
-      await where[Symbol.asyncDispose]();
-    });
+  describe.skipIf(missing !== '')(
+    `a guest of ${driver} that writes without pause, on ${storage}, ${place}${lacks}`,
+    () => {
+      let where: Place;
+      let host: TestHost;
+      let snapshots: SnapshotCalls;
+      const pauses: number[] = [];
+      beforeAll(async () => {
+        where = await PLACES[place]();
+        const { settings } = where.options;
+        host = await TestHost.start({ ...where.options, settings: { ...settings, 'storage.driver': storage } });
+        snapshots = new SnapshotCalls(host);
+        await host.boot('source', 'disk-writer.cjs', { driver });
+        await host.logLine('source', (line) => durableOf(line) >= 20);
+      });
+      afterAll(async () => {
+        const [p50, p95] = [0.5, 0.95].map((q) => quantile(pauses, q).toFixed(1));
+        console.log(
+          `${driver} on ${storage} (${place}), ${String(pauses.length)} snapshots: pause p50 ${p50} ms, p95 ${p95} ms`,
+        );
+        await host[Symbol.asyncDispose]();
+        await where[Symbol.asyncDispose]();
+      });
 
-    it('has its disks on that storage', async () => {
-      const { directory } = (await host.get('source')).instance!;
-      const record = await readFile(host.machine.seen(join(directory, 'instance.json')), 'utf8');
-      expect(JSON.parse(record)).toMatchObject({ driver, storage });
-    });
+      it('has its disks on that storage', async () => {
+        const { directory } = (await host.get('source')).instance!;
+        const record = await readFile(host.machine.seen(join(directory, 'instance.json')), 'utf8');
+        expect(JSON.parse(record)).toMatchObject({ driver, storage });
+      });
 
-    it(`loses no record it has acknowledged, in any of ${String(SNAPSHOTS)} snapshots`, async () => {
-      for (let n = 1; n <= SNAPSHOTS; n++) {
+      it(`loses no record it has acknowledged, in any of ${String(SNAPSHOTS)} snapshots`, async () => {
+        for (let n = 1; n <= SNAPSHOTS; n++) {
+          const before = await saidDurable(host, 'source');
+          const { snapshot, sourcePause } = await snapshots.create({ instance: 'source', name: `moment-${String(n)}` });
+          pauses.push(Number(sourcePause!.seconds) * 1e3 + sourcePause!.nanos / 1e6);
+          const { instance } = await snapshots.fork({
+            snapshot: snapshot!.id,
+            name: 'fork',
+            targetState: InstanceState.INSTANCE_STATE_STOPPED,
+          });
+          const disk = host.machine.seen(join(instance!.directory, file));
+          expect(await recordsOn(disk), `snapshot ${String(n)}`).toBeGreaterThanOrEqual(before);
+          await host.delete('fork');
+          await snapshots.delete(snapshot!.id);
+        }
+      }, 3_600_000);
+
+      it('goes on writing', async () => {
         const before = await saidDurable(host, 'source');
-        const { snapshot, sourcePause } = await snapshots.create({ instance: 'source', name: `moment-${String(n)}` });
-        pauses.push(Number(sourcePause!.seconds) * 1e3 + sourcePause!.nanos / 1e6);
-        const { instance } = await snapshots.fork({
-          snapshot: snapshot!.id,
-          name: 'fork',
-          targetState: InstanceState.INSTANCE_STATE_STOPPED,
-        });
-        const disk = host.machine.seen(join(instance!.directory, file));
-        expect(await recordsOn(disk), `snapshot ${String(n)}`).toBeGreaterThanOrEqual(before);
-        await host.delete('fork');
-        await snapshots.delete(snapshot!.id);
-      }
-    }, 3_600_000);
-
-    it('goes on writing', async () => {
-      const before = await saidDurable(host, 'source');
-      await host.logLine('source', (line) => durableOf(line) > before);
-    });
-  });
+        await host.logLine('source', (line) => durableOf(line) > before);
+      });
+    },
+  );
 }
