@@ -89,7 +89,8 @@ for (const subject of STORAGES) {
         const { settings } = where.options;
         host = await TestHost.start({ ...where.options, settings: { ...settings, 'storage.driver': storage } });
         snapshots = new SnapshotCalls(host);
-        await host.boot('source', 'disk-writer.cjs', { driver });
+        // Little, for each snapshot keeps all of it: what the guest has written it has in its memory, too.
+        await host.boot('source', 'disk-writer.cjs', { driver, memoryBytes: 256n * 2n ** 20n });
         await host.logLine('source', (line) => durableOf(line) >= 20);
       });
       afterAll(async () => {

@@ -2,19 +2,16 @@ import { mintSnapshotId, type InstanceId } from '../domain/ids.js';
 import { LIVE_STATES, assertAllowed } from '../domain/instance-state.js';
 import type { Capture, Instance } from '../domain/instance.js';
 import type { Snapshot } from '../domain/snapshot.js';
-import { assertFreeBytes } from '../os/disk-space.js';
 import type { CapturePaths } from '../paths.js';
 import { captureFor } from './capture-fitness.js';
 import { captureRunning } from './capture-running.js';
+import { assertCloneRoom } from './clone-room.js';
 import type { CreateSnapshotCommand, CreatedSnapshot } from './commands.js';
 import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
 import { successorMemory } from './fork-booking.js';
 import { Operation } from './operation.js';
 import { removeSnapshotFiles } from './remove-files.js';
-
-/** Room for device state, the disk's data and records, in bytes. */
-const SNAPSHOT_MARGIN_BYTES = 64 * 2 ** 20;
 
 /**
  * Keeps one moment of an instance, which goes on as it was. Nobody sees the snapshot before it is complete; on failure and
@@ -31,7 +28,7 @@ export async function createSnapshot(
   if (command.name !== undefined) snapshots.assertNameFree(command.name);
   // A private clone's memory becomes a file of its own, of what it holds that is not zero.
   const memory = LIVE_STATES.includes(instance.state) ? instance.memoryBytes : 0;
-  await assertFreeBytes(context.paths.root, memory + SNAPSHOT_MARGIN_BYTES, 'this snapshot');
+  await assertCloneRoom(context, instance, context.paths.instance(instance.id), 'this snapshot', memory);
 
   using _memory = context.memory.book(successorMemory(instance), 'this snapshot');
 

@@ -63,6 +63,6 @@ export async function settleDisk(context: Parts, instance: Instance, vm?: Vm, si
 }
 
 /** Layers that are laid at rest are also for those hypervisors alone that go on from them. */
-const hasLayers = ({ driver }: Instance): boolean => DRIVER_CAPABILITIES[driver].diskLayers;
+export const hasLayers = ({ driver }: Pick<Instance, 'driver'>): boolean => DRIVER_CAPABILITIES[driver].diskLayers;
 
 const isResting = ({ state }: Instance): boolean => state === 'STANDBY' || state === 'STOPPED';

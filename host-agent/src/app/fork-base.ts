@@ -6,6 +6,7 @@ import type { CapturePaths } from '../paths.js';
 import type { DiskClone } from '../ports/disk-storage.js';
 import { captureFor } from './capture-fitness.js';
 import { captureRunning } from './capture-running.js';
+import { assertCloneRoom } from './clone-room.js';
 import type { ForkInstanceCommand } from './commands.js';
 import type { Context } from './context.js';
 import { layRestingDisk } from './disk-layer.js';
@@ -42,7 +43,8 @@ type BaseCommand = Pick<ForkInstanceCommand, 'source' | 'of' | 'fromRunning' | '
  */
 export async function openForkBase(context: Context, command: BaseCommand, signal: AbortSignal): Promise<ForkBase> {
   if (command.of === 'snapshot') return snapshotBase(context, command.source, signal);
-  const { id } = context.store.resolve(command.source);
+  const instance = context.store.resolve(command.source);
+  const { id } = instance;
   await layRestingDisk(context, id, signal);
   const lock = await context.locks.shared(id, signal);
   try {
@@ -60,6 +62,7 @@ export async function openForkBase(context: Context, command: BaseCommand, signa
   }
   lock[Symbol.dispose]();
 
+  await assertCloneRoom(context, instance, context.paths.instance(id), 'forking this instance');
   const files = context.paths.capture(ulid().toLowerCase());
   const captured = await captureRunning(context, id, 'forkRunning', files, command.freezeWorkload, signal);
   return {

@@ -1,6 +1,6 @@
 import type { Instance } from '../domain/instance.js';
-import { assertFreeBytes } from '../os/disk-space.js';
-import { BOOT_MARGIN_BYTES, bootInstance } from './boot.js';
+import { bootInstance } from './boot.js';
+import { assertCloneRoom } from './clone-room.js';
 import type { ForkInstanceCommand, ForkResult, ForkTimings } from './commands.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
@@ -25,8 +25,7 @@ export async function forkDisk(
   const { imageId, memoryBytes } = source;
   const driver = await usableDriver(context, source.driver, signal);
   const disks = context.disks.of(source);
-  const needed = (target === 'RUNNING' ? memoryBytes : 0) + BOOT_MARGIN_BYTES;
-  await assertFreeBytes(context.paths.root, needed, 'forking this instance');
+  await assertCloneRoom(context, source, files, 'forking this instance', target === 'RUNNING' ? memoryBytes : 0);
 
   await using operation = Operation.begin(context, 'fork-disk', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);

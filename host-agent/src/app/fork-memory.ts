@@ -1,5 +1,5 @@
 import type { Capture } from '../domain/instance.js';
-import { assertFreeBytes } from '../os/disk-space.js';
+import { assertCloneRoom } from './clone-room.js';
 import type { ForkInstanceCommand, ForkResult } from './commands.js';
 import type { Context } from './context.js';
 import { usableDriver } from './drivers.js';
@@ -15,9 +15,6 @@ import { removeInstanceFiles } from './remove-files.js';
 import { closeLink } from './running-instances.js';
 import type { Stopwatch } from './stopwatch.js';
 
-/** Room for what the fork itself writes at first, in bytes. */
-const DISK_MARGIN_BYTES = 64 * 2 ** 20;
-
 /** Makes a running fork of a base with memory: its own identity and mailboxes are in its RAM before its first instruction. */
 export async function forkMemory(
   context: Context,
@@ -30,7 +27,7 @@ export async function forkMemory(
 ): Promise<ForkResult> {
   const driver = await usableDriver(context, source.driver, signal);
   const disks = context.disks.of(source);
-  await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
+  await assertCloneRoom(context, source, files, 'forking this instance');
 
   await using operation = Operation.begin(context, 'fork-memory', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);

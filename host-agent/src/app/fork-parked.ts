@@ -1,5 +1,5 @@
 import type { Capture } from '../domain/instance.js';
-import { assertFreeBytes } from '../os/disk-space.js';
+import { assertCloneRoom } from './clone-room.js';
 import type { ForkInstanceCommand, ForkResult } from './commands.js';
 import type { Context } from './context.js';
 import { NO_TIME, forkDraft } from './fork-draft.js';
@@ -9,9 +9,6 @@ import { reserveInstance } from './new-instance.js';
 import { Operation } from './operation.js';
 import { removeInstanceFiles } from './remove-files.js';
 import type { Stopwatch } from './stopwatch.js';
-
-/** Room for the disk's data, in bytes. */
-const DISK_MARGIN_BYTES = 64 * 2 ** 20;
 
 /** Makes a fork of a base with memory that stays parked: it gets its identity when it is restored. */
 export async function forkParked(
@@ -23,7 +20,7 @@ export async function forkParked(
   whole?: Operation,
 ): Promise<ForkResult> {
   const disks = context.disks.of(source);
-  await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'forking this instance');
+  await assertCloneRoom(context, source, files, 'forking this instance');
   await using operation = Operation.begin(context, 'fork-parked', undefined, signal, whole);
   const reserved = reserveInstance(context, forkDraft(source, command), operation);
   operation.reserved(reserved.id);

@@ -2,8 +2,8 @@ import { NotFound } from '@offshoot/shared/errors.js';
 import { assertAllowed } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Snapshot } from '../domain/snapshot.js';
-import { assertFreeBytes } from '../os/disk-space.js';
 import { captureFor } from './capture-fitness.js';
+import { assertCloneRoom } from './clone-room.js';
 import type { Context } from './context.js';
 import { settleDisk } from './disk-layer.js';
 import { assertCapability, usableDriver } from './drivers.js';
@@ -13,9 +13,6 @@ import { CLONE_MEMORY_BYTES } from './memory-budget.js';
 import { removeNextFiles } from './remove-files.js';
 import { resumeParked } from './restore-instance.js';
 import { killVm } from './running-instances.js';
-
-/** Room for the disk's data, in bytes. */
-const DISK_MARGIN_BYTES = 64 * 2 ** 20;
 
 /**
  * Puts an instance back to a moment that was kept of it: what it was since then is gone. It then runs, or is stopped where
@@ -42,7 +39,8 @@ export async function restoreSnapshot(
   await assertCapability(context, instance.driver, 'snapshot', signal);
   const disks = context.disks.of(snapshot);
   await assertLoadable(context, snapshot, signal);
-  await assertFreeBytes(context.paths.root, DISK_MARGIN_BYTES, 'restoring this snapshot');
+  const files = context.paths.snapshot(id);
+  await assertCloneRoom(context, snapshot, files, 'restoring this snapshot');
 
   // A hypervisor that runs makes room for the next.
   const needed = snapshot.capture === undefined || instance.vmm !== undefined ? 0 : CLONE_MEMORY_BYTES;
@@ -56,7 +54,6 @@ export async function restoreSnapshot(
     undefined,
   );
   operation.push('remove staged files', () => removeNextFiles(context, instance));
-  const files = context.paths.snapshot(id);
   const next = await context.files.createNext(instance.id, files, signal);
   if (snapshot.capture !== undefined) await context.files.shareCapture(files, next);
   await disks.clone(files, next, signal);

@@ -1,10 +1,13 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import type { StorageUse } from '../ports/instance-files.js';
 
 /** The unit of st_blocks, whatever the file system's own blocks are (stat(2)). */
 const BLOCK_BYTES = 512;
+
+/** What a file takes on the disk. @throws system errors */
+export const allocatedBytes = async (path: string): Promise<number> => (await stat(path)).blocks * BLOCK_BYTES;
 
 /**
  * What a folder takes on the disk; files that go meanwhile count as gone.

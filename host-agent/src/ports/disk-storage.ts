@@ -71,6 +71,8 @@ export interface DiskStorage {
    * Nobody writes the disk meanwhile, and what its VMM wrote was flushed. Called within a pause.
    */
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone>;
+  /** Bytes that {@link clone} or {@link snapshot} of this disk would copy within the state directory, about. */
+  roomForClone(source: CapturePaths): Promise<number>;
   /** A writable disk with the content of a moment, or of another disk nobody writes to meanwhile. */
   clone(source: CapturePaths, disk: CapturePaths, signal?: AbortSignal): Promise<DiskClone>;
   /**

@@ -5,7 +5,7 @@ import { errnoOf } from '@offshoot/shared/errors.js';
 import { isLayerName } from '../domain/layer-name.js';
 import { flushFile } from '../os/flush-file.js';
 import { sparseCopy } from '../os/sparse-copy.js';
-import { storageUse } from '../os/storage-use.js';
+import { allocatedBytes, storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
 import type {
   DiskClone,
@@ -59,6 +59,10 @@ export class Qcow2Disks implements DiskStorage {
     return { working: isPrepared ? await copyRoom(image, directory, this.reflinks) : 0, kept: 0 };
   }
 
+  roomForClone(source: CapturePaths): Promise<number> {
+    return this.reflinks ? Promise.resolve(0) : allocatedBytes(source.disk('qcow2'));
+  }
+
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
     return this.clone(disk, moment, signal);
   }
@@ -87,8 +91,7 @@ export class Qcow2Disks implements DiskStorage {
 
   async needsLayer(folder: CapturePaths): Promise<boolean> {
     if (this.reflinks) return false;
-    const { blocks } = await stat(folder.disk('qcow2'));
-    const bytes = blocks * 512; // stat(2) counts in these, whatever the filesystem's own blocks are
+    const bytes = await allocatedBytes(folder.disk('qcow2'));
     return bytes >= worthLayer(0) && bytes >= worthLayer(layersOf(folder).length);
   }
 

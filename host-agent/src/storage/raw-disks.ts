@@ -1,7 +1,7 @@
 import { chmod, rm, truncate } from 'node:fs/promises';
 import { flushFile } from '../os/flush-file.js';
 import { copyExtents, sparseCopy, type CopyCost } from '../os/sparse-copy.js';
-import { storageUse } from '../os/storage-use.js';
+import { allocatedBytes, storageUse } from '../os/storage-use.js';
 import { DISK_FILES, type CapturePaths } from '../paths.js';
 import type {
   DiskClone,
@@ -48,6 +48,10 @@ export class RawDisks extends WithoutLayers implements DiskStorage {
   async roomFor(image: Image, directory: string): Promise<DiskRoom> {
     const bytes = await copyRoom(image, directory, this.name === 'reflink');
     return { working: bytes, kept: bytes };
+  }
+
+  roomForClone(source: CapturePaths): Promise<number> {
+    return this.name === 'reflink' ? Promise.resolve(0) : allocatedBytes(source.disk('raw'));
   }
 
   snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {

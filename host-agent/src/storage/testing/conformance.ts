@@ -84,6 +84,16 @@ export function describeDiskStorage(subject: StorageSubject): void {
       expect(ownBytes + sharedBytes).toBeLessThan(3 * MIB);
     });
 
+    it('says beforehand what a clone will copy', async () => {
+      const disk = await newDisk('disk');
+      await content.write(disk, 0xa1, IN_HOLE);
+      await storage.flush(disk);
+      const room = await storage.roomForClone(disk);
+      const { copiedBytes } = await storage.clone(disk, await newFolder('fork'));
+      expect(copiedBytes).toBeLessThanOrEqual(room);
+      expect(room - copiedBytes).toBeLessThan(MIB);
+    });
+
     it('gives a new disk another size than its image and other content, before anybody reads it', async () => {
       const disk = await newFolder('disk');
       const changes = [

@@ -65,6 +65,10 @@ export class ZfsDisks extends WithoutLayers implements DiskStorage {
     return Promise.resolve({ working: 0, kept: 0 });
   }
 
+  roomForClone(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
   async snapshot(disk: CapturePaths, moment: CapturePaths, signal?: AbortSignal): Promise<DiskClone> {
     const started = performance.now();
     const source = await this.volumeOf(disk);
