@@ -10,6 +10,9 @@ export const vmmLog = ({ logDirectory }: LogDirectory): string => join(logDirect
 /** The guest's serial console. */
 export const consoleLog = ({ logDirectory }: LogDirectory): string => join(logDirectory, 'console.log');
 
+/** A log that has become so long is put aside, in the place of the one put aside before. */
+export const ROTATE_AT_BYTES = 16 * 2 ** 20;
+
 /** How much of the end is quoted. */
 const TAIL_BYTES = 4096;
 

@@ -3,10 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Unreachable, errnoOf, messageOf } from '@offshoot/shared/errors.js';
 import type { MachineSpec } from '../../ports/driver.js';
-import { consoleLog, openLog } from '../vmm-log.js';
-
-/** A log that has become so long is put aside, in the place of the one put aside before. */
-const ROTATE_AT_BYTES = 16 * 1024 * 1024;
+import { ROTATE_AT_BYTES, consoleLog, openLog } from '../vmm-log.js';
 
 /** What of a guest's console concerns those who end or leave a VM. */
 export interface GuestConsole {

@@ -54,8 +54,8 @@ export function machineArguments(
       `memory-backend-file,id=ram,size=${megabytes},share=${share},prealloc=off,mem-path=${escaped(spec.memoryFile)}`,
     ],
     ['-chardev', `socket,id=qmp,fd=${String(inherited.qmp)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
-    ['-chardev', `file,id=console,append=on,path=${escaped(join(spec.logDirectory, 'console.log'))}`],
-    ['-serial', 'chardev:console'],
+    ['-chardev', `file,id=${CONSOLE_CHARDEV},append=on,path=${escaped(join(spec.logDirectory, 'console.log'))}`],
+    ['-serial', `chardev:${CONSOLE_CHARDEV}`],
     ['-blockdev', JSON.stringify(diskNode(DISK_NODE, spec.disk))],
     ['-device', `virtio-blk-pci,drive=${DISK_NODE},addr=0x1,disable-legacy=on`],
     networkCard(spec.nic, inherited.tap),
@@ -110,6 +110,9 @@ const ACCELERATOR_OPTIONS: Readonly<Record<MachineFacts['accelerator'], string>>
   kvm: 'kvm',
   tcg: 'tcg,thread=multi,tb-size=256',
 };
+
+/** What takes what the guest says on its serial port. */
+export const CONSOLE_CHARDEV = 'console';
 
 /** The disk as a VM is started with it. */
 export const DISK_NODE = 'disk';

@@ -189,9 +189,12 @@ export class QemuDriver implements HypervisorDriver {
   }
 
   /** What a VM needs to know of the QEMU that is installed now. */
-  private partsFor(usable: Found['usable']): Pick<QemuVmParts, 'captureUnsupported' | 'installed' | 'onRebaseStep'> {
-    const { onRebaseStep } = this.options;
+  private partsFor(
+    usable: Found['usable'],
+  ): Pick<QemuVmParts, 'captureUnsupported' | 'installed' | 'onRebaseStep' | 'logger'> {
+    const { onRebaseStep, logger } = this.options;
     return {
+      logger,
       captureUnsupported: usable?.installation.captureUnsupported ?? '',
       installed: usable === undefined ? undefined : { binary: usable.installation.binary, facts: usable.facts },
       ...(onRebaseStep === undefined ? {} : { onRebaseStep }),

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Conflict, Unreachable, Unsupported } from '@offshoot/shared/errors.js';
+import type { Logger } from 'pino';
 import type { VmmProcess } from '../../domain/instance.js';
 import type { CaptureStep } from '../../domain/operations.js';
 import type { FileIdentity } from '../../os/file-mappings.js';
@@ -19,6 +20,7 @@ import type {
 } from '../../ports/driver.js';
 import { checkSameMachine } from '../capture-check.js';
 import { captureVm } from './capture.js';
+import { ConsoleRotation } from './console-rotation.js';
 import { addLayer, diskFileOf } from './disk-layer.js';
 import { removeTraces } from './hand-over.js';
 import type { MachineFacts } from './installation.js';
@@ -43,6 +45,7 @@ export interface QemuVmParts {
   readonly onRebaseStep?: OnRebaseStep;
   /** See {@link QemuProcess.release}. */
   readonly release: () => void;
+  readonly logger: Logger;
 }
 
 export class QemuVm implements Vm {
@@ -50,12 +53,14 @@ export class QemuVm implements Vm {
   private detached = false;
   /** Settles when no successor is about to take over. */
   private handOver: Promise<unknown> = Promise.resolve();
+  private readonly console: ConsoleRotation;
 
   readonly exited: Promise<VmExit>;
   private settle: (exit: VmExit) => void = () => undefined;
 
   constructor(private parts: QemuVmParts) {
     this.exited = new Promise((resolve) => (this.settle = resolve));
+    this.console = new ConsoleRotation(() => this.parts.qmp, parts.spec, parts.logger);
     void this.watch(parts);
   }
 
@@ -171,7 +176,9 @@ export class QemuVm implements Vm {
   private async watch(parts: QemuVmParts): Promise<void> {
     const exit = await parts.exited;
     await this.handOver; // a VMM that ends meanwhile is not the VM's end where its successor goes on
-    if (parts === this.parts) this.settle(exit);
+    if (parts !== this.parts) return;
+    this.console[Symbol.dispose]();
+    this.settle(exit);
   }
 
   /** The old VMM has not ended yet: by the time it does, its end is no longer the VM's. */
@@ -191,6 +198,7 @@ export class QemuVm implements Vm {
   }
 
   private hangUp(): void {
+    this.console[Symbol.dispose]();
     this.parts.qmp.close();
     this.guest?.destroy();
   }
