@@ -108,9 +108,10 @@ export class PrivilegedClient {
   }
 
   private unreachable(why: string): Unreachable {
-    return new Unreachable(`the privileged helper ${this.helper} cannot be run by ${this.carrier.join(' ')}: ${why}`, {
-      reason: 'HELPER_UNREACHABLE',
-      metadata: { helper: this.helper },
-    });
+    const remedy = `sudo has to be installed, and /etc/sudoers.d to have the line "USER ALL=(root) NOPASSWD: ${this.helper}" for the daemon's user`;
+    return new Unreachable(
+      `the privileged helper ${this.helper} cannot be run by ${this.carrier.join(' ')}: ${why} (${remedy})`,
+      { reason: 'HELPER_UNREACHABLE', metadata: { helper: this.helper } },
+    );
   }
 }
