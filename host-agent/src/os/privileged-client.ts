@@ -52,12 +52,13 @@ export class PrivilegedClient {
       reject: false,
       timeout,
     });
-    const { stdout, stderr, exitCode } = result;
+    const { stdout, exitCode } = result;
     if (exitCode === EXIT.done) return stdout;
+    const stderr = withoutWarnings(result.stderr);
     if (exitCode === EXIT.programFailed) throw new PrivilegedProgramFailed(words, stderr);
     if (exitCode === EXIT.programMissing) throw this.programMissing(words[0] ?? '');
     if (exitCode === EXIT.refused) throw this.refused(stderr);
-    throw this.unreachable(stderr === '' ? (result.shortMessage ?? 'it said nothing') : stderr.trim());
+    throw this.unreachable(result.stderr === '' ? (result.shortMessage ?? 'it said nothing') : result.stderr.trim());
   }
 
   /**
@@ -115,3 +116,6 @@ export class PrivilegedClient {
     );
   }
 }
+
+/** What sudo says before it runs the helper all the same, such as that it does not find the host's name, left out. */
+const withoutWarnings = (stderr: string): string => stderr.replace(/^(sudo: .*(\n|$))+/, '');

@@ -77,6 +77,16 @@ describe.skipIf(missing !== '')(`the real sudo${missing && ` (skipped: ${missing
     });
   });
 
+  it('is understood where it does not find the name of its host, and says so at each call', async () => {
+    const nameless = ['unshare', '--uts', '--net', 'sh', '-c', 'hostname nowhere.invalid && exec "$@"', 'sh'] as const;
+    const client = new PrivilegedClient(lab.helper, [...nameless, ...lab.carrier]);
+    await lab.installZfs('echo "cannot open: dataset does not exist" >&2; exit 1');
+    await expect(client.call(PROBE)).rejects.toMatchObject({ stderr: 'cannot open: dataset does not exist' });
+    const [program, ...rest] = [...nameless, ...lab.carrier];
+    const { stderr } = await execa(program, [...rest, lab.helper, ...PROBE], { reject: false });
+    expect(stderr).toMatch(/^sudo: unable to resolve host nowhere\.invalid/);
+  });
+
   describe('passes nothing of the environment of its caller on', () => {
     /** Whatever of it is run or loaded leaves a trace. */
     let evil: string;

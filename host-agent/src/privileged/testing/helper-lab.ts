@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
 import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
-import { OwnEtc, missingForLauncher, missingForSudo, sudoersLine } from './own-etc.js';
+import { MountNamespace } from '../../os/testing/mount-namespace.js';
+import { allowBySudo, copyEtc, forbidBySudo, missingForLauncher, missingForSudo, sudoersLine } from './own-etc.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
@@ -56,7 +57,8 @@ export class HelperLab implements AsyncDisposable {
 
   private constructor(
     readonly directory: string,
-    private readonly etc: OwnEtc | undefined,
+    /** With an /etc of the lab's own, for the real sudo. */
+    private readonly system: MountNamespace | undefined,
   ) {
     this.configuration = join(directory, 'etc/privileged.json');
     this.log = join(directory, 'log/privileged.log');
@@ -70,7 +72,7 @@ export class HelperLab implements AsyncDisposable {
 
   static async open(carrier: Carrier = 'a double of sudo'): Promise<HelperLab> {
     const directory = await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-')));
-    const lab = new HelperLab(directory, carrier === 'the real sudo' ? await OwnEtc.open() : undefined);
+    const lab = new HelperLab(directory, carrier === 'the real sudo' ? await MountNamespace.open() : undefined);
     try {
       await lab.install();
       return lab;
@@ -117,7 +119,7 @@ export class HelperLab implements AsyncDisposable {
 
   /** What the caller itself writes there. */
   get carrierOfCaller(): readonly [string, ...string[]] {
-    return [this.etc === undefined ? this.sudo : 'sudo', '-n'];
+    return [this.system === undefined ? this.sudo : 'sudo', '-n'];
   }
 
   /** How a test that is the caller does what it, not the helper, needs root for: what stands before a program. */
@@ -144,12 +146,12 @@ export class HelperLab implements AsyncDisposable {
 
   /** Has the real sudo allow what these lines of sudoers do, and nothing else. */
   async allow(sudoers: string): Promise<void> {
-    await this.etc?.allow(sudoers);
+    if (this.system !== undefined) await allowBySudo(this.system, sudoers);
   }
 
   /** Has the real sudo allow nothing. */
   async forbid(): Promise<void> {
-    await this.etc?.forbid();
+    if (this.system !== undefined) await forbidBySudo(this.system);
   }
 
   /** Its lines so far; none where there is no log. */
@@ -159,13 +161,13 @@ export class HelperLab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.etc?.[Symbol.asyncDispose]();
+    await this.system?.[Symbol.asyncDispose]();
     await rm(this.directory, { recursive: true });
   }
 
   private asUser(user: number): readonly [string, ...string[]] {
     const asUser = ['setpriv', `--reuid=${String(user)}`, `--regid=${String(user)}`, '--clear-groups', '--'] as const;
-    return this.etc === undefined ? asUser : [...this.etc.namespace.entry, ...asUser];
+    return this.system === undefined ? asUser : [...this.system.entry, ...asUser];
   }
 
   private async install(): Promise<void> {
@@ -174,6 +176,8 @@ export class HelperLab implements AsyncDisposable {
       await mkdir(join(this.directory, folder), { recursive: true });
     await this.installHelper();
     await this.installSudo();
+    if (this.system !== undefined) await copyEtc(this.system);
+    await this.allow(sudoersLine('nobody', this.helper));
     await this.configure({ zfs_dataset: ROOT, state_directory: this.state, log: this.log });
     await this.becomeVersion('1.2.3');
     // Says what it was given, word by word, and all that it has in its environment.
@@ -206,7 +210,7 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
       logLevel: 'warning',
     });
     await copyForeignFunctions(this.directory);
-    if (this.etc === undefined) await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
+    if (this.system === undefined) await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
     else
       for (const name of ['offshoot-privileged', 'launch.mjs'])
         await copyFile(join(repository, 'bin', name), join(this.directory, 'bin', name));
@@ -218,7 +222,6 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
     await copyFile(stdout, setpriv);
     await chown(setpriv, 0, CALLER);
     await chmod(setpriv, 0o4750);
-    await this.etc?.allow(sudoersLine('nobody', this.helper));
     // As the line in sudoers has it: this helper alone, without a question, and a new environment but for who calls.
     await this.script(
       this.sudo,

@@ -1,7 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { chmod, rm, writeFile } from 'node:fs/promises';
 import { execaSync } from 'execa';
-import { MountNamespace } from '../../os/testing/mount-namespace.js';
-import { PLACES } from '../run-helper.js';
+import type { MountNamespace } from '../../os/testing/mount-namespace.js';
 
 /** What of the machine it takes to run the real sudo in a system of a test's own; empty where nothing is missing. */
 export function missingForSudo(): string {
@@ -23,7 +23,8 @@ export function missingForSudo(): string {
 
 /** What the launcher of the helper misses: it takes Node from folders of root's alone. Empty where nothing. */
 export function missingForLauncher(): string {
-  const path = ['/usr/local/sbin', '/usr/local/bin', ...PLACES.programs].join(':');
+  const launcher = readFileSync(new URL('../../../../bin/offshoot-privileged', import.meta.url), 'utf8');
+  const [, path = ''] = /^PATH=(.*)$/m.exec(launcher) ?? [];
   const { failed } = execaSync('sh', ['-c', 'command -v node'], { env: { PATH: path }, reject: false });
   return failed ? 'node in /usr/local/bin or /usr/bin' : '';
 }
@@ -37,38 +38,21 @@ mount --move /mnt /etc`;
 /** A line of sudoers as docs/operating.md gives it. */
 export const sudoersLine = (user: string, helper: string): string => `${user} ALL=(root) NOPASSWD: ${helper}\n`;
 
-/** A mount namespace in which /etc is a copy: users, and what sudo allows them, are a test's own. */
-export class OwnEtc implements AsyncDisposable {
-  private constructor(readonly namespace: MountNamespace) {}
+/** Makes /etc a copy in a mount namespace: users, and what sudo allows them, are a test's own there. */
+export async function copyEtc(namespace: MountNamespace): Promise<void> {
+  await namespace.run('sh', '-c', COPY_ETC);
+}
 
-  static async open(): Promise<OwnEtc> {
-    const namespace = await MountNamespace.open();
-    try {
-      await namespace.run('sh', '-c', COPY_ETC);
-      return new OwnEtc(namespace);
-    } catch (error) {
-      await namespace[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
+const sudoersOf = (namespace: MountNamespace): string => namespace.inside('/etc/sudoers.d/offshoot');
 
-  /** Adds a file to /etc/sudoers.d, or replaces it. @throws when visudo finds it wrong */
-  async allow(text: string): Promise<void> {
-    await writeFile(this.sudoers, text);
-    await chmod(this.sudoers, 0o440);
-    await this.namespace.run('visudo', '-cf', '/etc/sudoers');
-  }
+/** Adds a file to /etc/sudoers.d, or replaces it. @throws when visudo finds it wrong */
+export async function allowBySudo(namespace: MountNamespace, text: string): Promise<void> {
+  await writeFile(sudoersOf(namespace), text);
+  await chmod(sudoersOf(namespace), 0o440);
+  await namespace.run('visudo', '-cf', '/etc/sudoers');
+}
 
-  /** Takes that file away. */
-  async forbid(): Promise<void> {
-    await rm(this.sudoers, { force: true });
-  }
-
-  private get sudoers(): string {
-    return this.namespace.inside('/etc/sudoers.d/offshoot');
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.namespace[Symbol.asyncDispose]();
-  }
+/** Takes that file away. */
+export async function forbidBySudo(namespace: MountNamespace): Promise<void> {
+  await rm(sudoersOf(namespace), { force: true });
 }
