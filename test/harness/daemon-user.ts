@@ -12,7 +12,7 @@ import {
   missingForLauncher,
   missingForSudo,
   sudoersLine,
-} from '../../host-agent/src/privileged/testing/own-etc.js';
+} from '../../host-agent/src/privileged/testing/real-sudo.js';
 import { REPOSITORY, readPages } from '../docs/page.js';
 import { IMAGES } from './cache.js';
 import { isImageFile } from './image-directory.js';

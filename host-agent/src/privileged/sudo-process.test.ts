@@ -4,7 +4,7 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PrivilegedClient } from '../os/privileged-client.js';
 import { HelperLab, ROOT, missingForCarrier, type Ended } from './testing/helper-lab.js';
-import { sudoersLine } from './testing/own-etc.js';
+import { sudoersLine } from './testing/real-sudo.js';
 
 // Programs are run, on machines that do other things too.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });

@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
 import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
 import { MountNamespace } from '../../os/testing/mount-namespace.js';
-import { allowBySudo, copyEtc, forbidBySudo, missingForLauncher, missingForSudo, sudoersLine } from './own-etc.js';
+import { allowBySudo, copyEtc, forbidBySudo, missingForLauncher, missingForSudo, sudoersLine } from './real-sudo.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
