@@ -91,6 +91,14 @@ describe("the daemon's side of the privileged helper", () => {
     await expect((await client(`printf '${warnings}\\n' >&2; echo done`)).call(['bridge'])).resolves.toBe('done');
   });
 
+  it('says that the helper took too long, whatever sudo warned of', async () => {
+    const slow = await client('echo "sudo: unable to resolve host lab" >&2; exec sleep 60');
+    await expect(slow.call(['version'], 500)).rejects.toMatchObject({
+      reason: 'HELPER_UNREACHABLE',
+      message: expect.stringContaining('it did not answer within 0.5 s: ') as string,
+    });
+  });
+
   it('says that sudo is not there', async () => {
     const helper = new PrivilegedClient('/helper', [join(folder, 'no-sudo'), '-n']);
     await expect(helper.call(['version'])).rejects.toMatchObject({

@@ -3,8 +3,11 @@ import { execa } from 'execa';
 import { Unreachable, Unsupported } from '@offshoot/shared/errors.js';
 import { EXIT, parseFailureLine, type Capability } from '../privileged/contract.js';
 
-/** A question is answered at once, or whatever answers is not the helper; milliseconds. */
-const QUESTION_LIMIT_MS = 10_000;
+/**
+ * A question is answered at once, or whatever answers is not the helper; milliseconds. Where the host's name does not resolve sudo
+ * may first wait for name servers, 10 s as they are asked by default.
+ */
+const QUESTION_LIMIT_MS = 30_000;
 
 /** Write permission of the group and of everybody else (stat(2)). */
 const WRITABLE_BY_OTHERS = 0o022;
@@ -58,7 +61,9 @@ export class PrivilegedClient {
     if (exitCode === EXIT.programFailed) throw new PrivilegedProgramFailed(words, stderr);
     if (exitCode === EXIT.programMissing) throw this.programMissing(words[0] ?? '');
     if (exitCode === EXIT.refused) throw this.refused(stderr);
-    throw this.unreachable(result.stderr === '' ? (result.shortMessage ?? 'it said nothing') : result.stderr.trim());
+    const said = result.stderr.trim();
+    if (result.timedOut) throw this.unreachable(`it did not answer within ${String(timeout / 1000)} s: ${said}`);
+    throw this.unreachable(said === '' ? (result.shortMessage ?? 'it said nothing') : said);
   }
 
   /**
