@@ -9,6 +9,9 @@ import {
 import { CACHE, IMAGES } from './cache.js';
 import type { TestHost } from './test-host.js';
 
+/** Whether a file of an image's folder is of the image: who uses it there does not use a copy. */
+export const isImageFile = (name: string): boolean => !/^(last-use|used-by-.*)$/.test(name);
+
 /** An images directory of a test's own, in which the default image is there already. */
 export class ImageDirectory implements AsyncDisposable {
   private constructor(readonly path: string) {}
@@ -20,8 +23,7 @@ export class ImageDirectory implements AsyncDisposable {
       if (!/^[0-9a-f]{64}$/.test(name)) continue;
       await mkdir(join(path, name));
       for (const file of await readdir(join(IMAGES, name)))
-        // Who uses the image there does not use this one.
-        if (!/^(last-use|used-by-.*)$/.test(file)) await link(join(IMAGES, name, file), join(path, name, file));
+        if (isImageFile(file)) await link(join(IMAGES, name, file), join(path, name, file));
     }
     return new ImageDirectory(path);
   }

@@ -23,6 +23,7 @@ import {
 } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { IMAGES } from './cache.js';
+import { DaemonUser, type DaemonUserOptions } from './daemon-user.js';
 import { TestMachine, isRoot, type MachineTraces, type StateType } from './test-machine.js';
 
 const guestPrograms = fileURLToPath(new URL('../guest/', import.meta.url));
@@ -41,6 +42,8 @@ export interface TestHostOptions {
   /** Of which kind; tmpfs when left out. */
   readonly stateType?: StateType;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Has the daemon run as another user than root, with the helper that root has for it. Needs root. */
+  readonly user?: DaemonUserOptions;
 }
 
 /**
@@ -55,15 +58,20 @@ export class TestHost implements AsyncDisposable {
     /** What of the machine is this host's. */
     readonly machine: TestMachine,
     private readonly options: TestHostOptions,
+    private readonly otherUser: DaemonUser | undefined,
   ) {}
 
   static async start(options: TestHostOptions = {}): Promise<TestHost> {
     const machine = TestMachine.create();
+    let user: DaemonUser | undefined;
     try {
-      const host = new TestHost(machine, options);
+      if (options.user !== undefined) user = await DaemonUser.open(machine.root, machine.stateDirectory, options.user);
+      await user?.bringImages();
+      const host = new TestHost(machine, options, user);
       await host.startDaemon();
       return host;
     } catch (error) {
+      await user?.[Symbol.asyncDispose]();
       machine.remove();
       throw error;
     }
@@ -75,6 +83,11 @@ export class TestHost implements AsyncDisposable {
 
   get socket(): string {
     return join(this.root, 'api.sock');
+  }
+
+  get user(): DaemonUser {
+    if (this.otherUser === undefined) throw new Error('the daemon is root');
+    return this.otherUser;
   }
 
   get daemon(): DaemonProcess {
@@ -106,10 +119,14 @@ export class TestHost implements AsyncDisposable {
         images_dir: IMAGES,
         listen: `unix://${this.socket}`,
         ...(isRoot ? {} : { 'network.mode': 'user' }),
+        ...this.otherUser?.settings,
         ...this.options.settings,
         ...settings,
       },
-      through: this.machine.through(this.options.stateBytes, this.options.stateType),
+      through: [
+        ...this.machine.through(this.options.stateBytes, this.options.stateType),
+        ...(this.otherUser?.through ?? []),
+      ],
       environment: this.options.environment ?? {},
     });
   }
@@ -283,6 +300,7 @@ export class TestHost implements AsyncDisposable {
         .map(([what, count]) => `${String(count)} ${what}`);
     } finally {
       await this.stopDaemon('SIGKILL');
+      await this.otherUser?.[Symbol.asyncDispose]();
       this.machine.remove();
     }
     if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`);

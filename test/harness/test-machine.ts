@@ -161,9 +161,15 @@ export class TestMachine {
     if (this.namespace === undefined) return 0;
     const links = JSON.parse(execFileSync('ip', ['-n', this.namespace, '-j', '-d', 'link'], { encoding: 'utf8' })) as {
       ifname: string;
-      linkinfo?: { info_kind?: string };
+      flags: string[];
+      linkinfo?: { info_kind?: string; info_data?: { persist?: boolean; user?: string | number } };
     }[];
-    // The daemon keeps one of its own in the bridge, so that the bridge has a carrier before there are guests.
-    return links.filter(({ ifname, linkinfo }) => linkinfo?.info_kind === 'tun' && !ifname.startsWith('ofk-')).length;
+    return links.filter(({ ifname, flags, linkinfo }) => {
+      // The daemon keeps one of its own in the bridge, so that the bridge has a carrier before there are guests.
+      if (linkinfo?.info_kind !== 'tun' || ifname.startsWith('ofk-')) return false;
+      // Those that root keeps for another user are an instance's as long as somebody has them open.
+      const isKept = linkinfo.info_data?.persist === true && linkinfo.info_data.user !== undefined;
+      return !isKept || flags.includes('LOWER_UP');
+    }).length;
   }
 }

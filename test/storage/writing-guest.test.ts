@@ -1,12 +1,10 @@
-import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
-import { execa, execaSync } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findProgram } from '../../host-agent/src/os/program-path.js';
 import { missingFor as missingForFilesystem } from '../../host-agent/src/os/testing/mount-lab.js';
+import { TestPool, missingForPools } from '../../host-agent/src/storage/zfs/testing/test-pool.js';
 import { QEMU_KVM } from '../conformance/subjects/qemu.js';
 import { durableOf, recordsOn, saidDurable } from '../harness/disk-records.js';
 import { SnapshotCalls } from '../harness/snapshot-calls.js';
@@ -42,18 +40,10 @@ const PLACES: Record<(typeof STORAGES)[number]['place'], () => Promise<Place>> =
     }),
   xfs: () => Promise.resolve({ options: XFS, [Symbol.asyncDispose]: () => Promise.resolve() }),
   'a pool': async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'offshoot-pool-'));
-    const [pool, file] = [`offshoot-test-${randomBytes(4).toString('hex')}`, join(folder, 'pool')];
-    await writeFile(file, '');
-    await truncate(file, 8 * 2 ** 30);
-    await execa('zpool', ['create', '-m', 'none', '-R', folder, pool, file]);
-    await execa('zfs', ['create', '-o', 'mountpoint=none', `${pool}/offshoot`]);
+    const pool = await TestPool.open(8 * 2 ** 30);
     return {
-      options: { settings: { 'storage.zfs_dataset': `${pool}/offshoot` } },
-      [Symbol.asyncDispose]: async () => {
-        await execa('zpool', ['destroy', '-f', pool]);
-        await rm(folder, { recursive: true });
-      },
+      options: { settings: { 'storage.zfs_dataset': pool.dataset } },
+      [Symbol.asyncDispose]: () => pool[Symbol.asyncDispose](),
     };
   },
 };
@@ -62,8 +52,8 @@ async function missingFor({ driver, place }: (typeof STORAGES)[number]): Promise
   if (!isRoot) return 'skipped: root';
   const lacking = place === 'xfs' ? missingForFilesystem('xfs') : '';
   if (lacking !== '') return `skipped: ${lacking}`;
-  if (place === 'a pool' && execaSync('zpool', ['version'], { reject: false }).failed)
-    return 'skipped: zpool, or ZFS in the kernel';
+  const withoutPool = place === 'a pool' ? missingForPools() : '';
+  if (withoutPool !== '') return `skipped: ${withoutPool}`;
   if (driver === 'qemu') return '';
   if ((await findProgram(driver)) === undefined) return `skipped: no ${driver} binary`;
   const kvm = await QEMU_KVM.missing();

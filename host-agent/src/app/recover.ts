@@ -13,8 +13,11 @@ import { machineFiles } from './machine-spec.js';
 import { replaceFiles } from './restore-snapshot.js';
 import type { RunningInstance } from './running-instances.js';
 
-/** How long a VMM may take to answer a new daemon. */
-const ADOPT_MS = 5000;
+/**
+ * How long a VMM and its guest may take to answer a new daemon. One that takes longer is ended, guest and all, so it is long: a host
+ * is crowded when everything on it starts again.
+ */
+const ADOPT_MS = 20_000;
 /** How long a guest may take to take its identity, in milliseconds. */
 const IDENTITY_MS = 10_000;
 

@@ -66,9 +66,37 @@ describe("the daemon's side of the privileged helper", () => {
     ['SUBNET_TAKEN: the subnet is taken', { reason: 'SUBNET_TAKEN', message: 'the subnet is taken' }],
     ['SYSTEM_CALL_FAILED: EXFULL: rtnetlink', { reason: undefined, message: 'EXFULL: rtnetlink' }],
     ['cannot open: dataset does not exist', undefined],
+    ['cannot open: dataset does not exist\nSUBNET_TAKEN: said by a program', undefined],
   ])('knows why the helper itself failed: %s', async (words, failure) => {
     const failed = (await client(`echo '${words}' >&2; exit 3`)).call(['bridge']);
     await expect(failed).rejects.toMatchObject({ stderr: words, failure });
+  });
+
+  it('does not take what sudo says before for words of the helper', async () => {
+    const script = (words: string, status: number): string => `printf '${words}\\n' >&2; exit ${String(status)}`;
+    const warnings = 'sudo: unable to resolve host lab: Name or service not known\\nsudo: more';
+    const call = async (words: string, status: number): Promise<string> =>
+      (await client(script(`${warnings}\\n${words}`, status))).call(['bridge']);
+    await expect(call('DISK_FULL: sudo: no room', 3)).rejects.toMatchObject({
+      stderr: 'DISK_FULL: sudo: no room',
+      failure: { reason: 'DISK_FULL', message: 'sudo: no room' },
+    });
+    await expect(call('offshoot-privileged: refused: no', 2)).rejects.toMatchObject({
+      message: expect.stringMatching(/refused: offshoot-privileged: refused: no$/) as string,
+    });
+    // Whatever sudo says when it is what fails is why.
+    await expect(call('sudo: a password is required', 1)).rejects.toMatchObject({
+      message: expect.stringContaining('unable to resolve host lab') as string,
+    });
+    await expect((await client(`printf '${warnings}\\n' >&2; echo done`)).call(['bridge'])).resolves.toBe('done');
+  });
+
+  it('says that the helper took too long, whatever sudo warned of', async () => {
+    const slow = await client('echo "sudo: unable to resolve host lab" >&2; exec sleep 60');
+    await expect(slow.call(['version'], 500)).rejects.toMatchObject({
+      reason: 'HELPER_UNREACHABLE',
+      message: expect.stringContaining('it did not answer within 0.5 s: ') as string,
+    });
   });
 
   it('says that sudo is not there', async () => {

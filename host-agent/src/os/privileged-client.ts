@@ -3,8 +3,11 @@ import { execa } from 'execa';
 import { Unreachable, Unsupported } from '@offshoot/shared/errors.js';
 import { EXIT, parseFailureLine, type Capability } from '../privileged/contract.js';
 
-/** A question is answered at once, or whatever answers is not the helper; milliseconds. */
-const QUESTION_LIMIT_MS = 10_000;
+/**
+ * A question is answered at once, or whatever answers is not the helper; milliseconds. Where the host's name does not resolve sudo
+ * may first wait for name servers, 10 s as they are asked by default.
+ */
+const QUESTION_LIMIT_MS = 30_000;
 
 /** Write permission of the group and of everybody else (stat(2)). */
 const WRITABLE_BY_OTHERS = 0o022;
@@ -52,12 +55,15 @@ export class PrivilegedClient {
       reject: false,
       timeout,
     });
-    const { stdout, stderr, exitCode } = result;
+    const { stdout, exitCode } = result;
     if (exitCode === EXIT.done) return stdout;
+    const stderr = withoutWarnings(result.stderr);
     if (exitCode === EXIT.programFailed) throw new PrivilegedProgramFailed(words, stderr);
     if (exitCode === EXIT.programMissing) throw this.programMissing(words[0] ?? '');
     if (exitCode === EXIT.refused) throw this.refused(stderr);
-    throw this.unreachable(stderr === '' ? (result.shortMessage ?? 'it said nothing') : stderr.trim());
+    const said = result.stderr.trim();
+    if (result.timedOut) throw this.unreachable(`it did not answer within ${String(timeout / 1000)} s: ${said}`);
+    throw this.unreachable(said === '' ? (result.shortMessage ?? 'it said nothing') : said);
   }
 
   /**
@@ -108,9 +114,13 @@ export class PrivilegedClient {
   }
 
   private unreachable(why: string): Unreachable {
-    return new Unreachable(`the privileged helper ${this.helper} cannot be run by ${this.carrier.join(' ')}: ${why}`, {
-      reason: 'HELPER_UNREACHABLE',
-      metadata: { helper: this.helper },
-    });
+    const remedy = `sudo has to be installed, and /etc/sudoers.d to have the line "USER ALL=(root) NOPASSWD: ${this.helper}" for the daemon's user`;
+    return new Unreachable(
+      `the privileged helper ${this.helper} cannot be run by ${this.carrier.join(' ')}: ${why} (${remedy})`,
+      { reason: 'HELPER_UNREACHABLE', metadata: { helper: this.helper } },
+    );
   }
 }
+
+/** What sudo says before it runs the helper all the same, such as that it does not find the host's name, left out. */
+const withoutWarnings = (stderr: string): string => stderr.replace(/^(sudo: .*(\n|$))+/, '');

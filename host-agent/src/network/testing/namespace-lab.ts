@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { execa, execaSync } from 'execa';
+import { execa } from 'execa';
 import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
 import type { ALL_SCENARIOS, ScenarioName } from './all-scenarios.js';
+import { WITH_OPEN_TUN } from './namespaces.js';
 import type { World } from './scenario-world.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -20,29 +21,6 @@ export const WITHOUT = {
   /** As before, but programs may be root's all the same, by their set-user-ID bit. */
   rootButForPrograms: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'],
 } as const satisfies Record<string, readonly string[]>;
-
-/** What is missing for tests that change the network in a namespace of their own; undefined when nothing is. */
-export function missingForNamespaces(): string | undefined {
-  if (process.getuid?.() !== 0) return 'root';
-  for (const [program, argument] of [
-    ['unshare', '--version'],
-    ['setpriv', '--version'],
-    ['ip', '-V'],
-    ['nft', '--version'],
-  ] as const)
-    if (execaSync(program, [argument], { reject: false }).failed) return program;
-  if (execaSync('unshare', ['--net', '--mount', 'true'], { reject: false }).failed) return 'right to make namespaces';
-  const openTun = ['--net', '--mount', ...WITH_OPEN_TUN, 'sh', '-c', ': <>/dev/net/tun'];
-  return execaSync('unshare', openTun, { reject: false }).failed ? '/dev/net/tun' : undefined;
-}
-
-/** Lets everybody open the tun driver, as udev does on most machines: in the namespace, before what follows. */
-const WITH_OPEN_TUN = [
-  'sh',
-  '-c',
-  'mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"',
-  'sh',
-] as const;
 
 export type Answer<Name extends ScenarioName> = Awaited<ReturnType<(typeof ALL_SCENARIOS)[Name]>>;
 

@@ -1,9 +1,9 @@
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa, execaSync } from 'execa';
+import { MountNamespace } from './mount-namespace.js';
 
 /** How to make each filesystem in a file; those without live in memory. XFS and btrfs want at least 300 and 109 MiB. */
 const MAKE = {
@@ -39,25 +39,18 @@ export interface MountedFilesystem {
   readonly image: string;
 }
 
-/**
- * Real filesystems in a mount namespace of their own. The namespace is that of a process that waits for its input to end:
- * when the test ends, however it does, the kernel takes the mounts and loop devices away. Paths lead into it by
- * /proc/PID/root.
- */
+/** Real filesystems in a mount namespace of their own, into which their paths lead. */
 export class MountLab implements AsyncDisposable {
   private count = 0;
 
   private constructor(
     private readonly directory: string,
-    private readonly holder: ReturnType<typeof startHolder>,
+    private readonly namespace: MountNamespace,
   ) {}
 
   static async open(): Promise<MountLab> {
     const directory = await mkdtemp(join(tmpdir(), 'offshoot-mount-lab-'));
-    const holder = startHolder();
-    // It speaks when it is in its namespace.
-    await once(holder.stdout, 'data');
-    return new MountLab(directory, holder);
+    return new MountLab(directory, await MountNamespace.open());
   }
 
   /** @param options of mount(8); `size=1m` for a small tmpfs @param bytes what one in a file has room for */
@@ -70,7 +63,7 @@ export class MountLab implements AsyncDisposable {
       await truncate(image, bytes);
       await execa(program, [...rest, image]);
     }
-    const filesystem = { type, path: this.inside(name), image };
+    const filesystem = { type, path: this.namespace.inside(join(this.directory, name)), image };
     await mkdir(join(this.directory, name));
     await this.attach(filesystem, options);
     return filesystem;
@@ -78,14 +71,13 @@ export class MountLab implements AsyncDisposable {
 
   /** Takes it out and in again, so that nothing of it is in memory. `between` has the image at rest. */
   async remount(filesystem: MountedFilesystem, between: () => Promise<void> = () => Promise.resolve()): Promise<void> {
-    await this.run('umount', this.outside(filesystem));
+    await this.namespace.run('umount', this.outside(filesystem));
     await between();
     await this.attach(filesystem, '');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.holder.stdin.end();
-    await this.holder;
+    await this.namespace[Symbol.asyncDispose]();
     await rm(this.directory, { recursive: true });
   }
 
@@ -93,26 +85,10 @@ export class MountLab implements AsyncDisposable {
     const { type, image } = filesystem;
     const mountOptions = [image === '' ? '' : 'loop', options].filter((option) => option !== '').join(',');
     const flags = mountOptions === '' ? [] : ['-o', mountOptions];
-    await this.run('mount', '-t', type, ...flags, image === '' ? type : image, this.outside(filesystem));
-  }
-
-  private async run(...command: string[]): Promise<void> {
-    await execa('nsenter', ['--mount', '--target', String(this.holder.pid), ...command]);
-  }
-
-  private inside(name: string): string {
-    return join('/proc', String(this.holder.pid), 'root', this.directory, name);
+    await this.namespace.run('mount', '-t', type, ...flags, image === '' ? type : image, this.outside(filesystem));
   }
 
   private outside({ path }: MountedFilesystem): string {
-    return path.replace(`/proc/${String(this.holder.pid)}/root`, '');
+    return path.slice(this.namespace.inside('').length);
   }
-}
-
-function startHolder() {
-  return execa('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', 'echo ready; exec cat'], {
-    stdin: 'pipe',
-    stdout: 'pipe',
-    buffer: false,
-  });
 }

@@ -5,20 +5,14 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { execa, execaSync } from 'execa';
 import { copyForeignFunctions } from '../../os/testing/foreign-functions.js';
-import { UnfinishedPath } from '../../os/unfinished-path.js';
+import { MountNamespace } from '../../os/testing/mount-namespace.js';
+import { allowBySudo, copyEtc, forbidBySudo, missingForLauncher, missingForSudo, sudoersLine } from './real-sudo.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = join(here, '../../../..');
 
 /** Who calls the helper: nobody, and its group. */
 export const CALLER = 65534;
-const AS_CALLER = [
-  'setpriv',
-  `--reuid=${String(CALLER)}`,
-  `--regid=${String(CALLER)}`,
-  '--clear-groups',
-  '--',
-] as const;
 const AS_ROOT = ['--reuid=0', '--regid=0', '--clear-groups', '--'] as const;
 
 /** The dataset of the lab's configuration. */
@@ -33,6 +27,13 @@ export function missingForHelper(): string {
   return isWithoutIds ? `a folder for set-user-ID programs, as ${tmpdir()} is not` : '';
 }
 
+/** By what another user has root run the helper. */
+export type Carrier = 'a double of sudo' | 'the real sudo';
+
+/** The same for a lab with this carrier. */
+export const missingForCarrier = (carrier: Carrier): string =>
+  missingForHelper() || (carrier === 'the real sudo' ? missingForSudo() || missingForLauncher() : '');
+
 export interface Ended {
   readonly exitCode?: number | undefined;
   readonly stdout: string;
@@ -40,8 +41,9 @@ export interface Ended {
 }
 
 /**
- * The helper as a program of root's, with a script for `zfs`, and a double of sudo by which another user has root run it: a copy
- * of setpriv with the set-user-ID bit, which the caller's group alone may execute.
+ * The helper as a program of root's, with a script for `zfs`, and what another user has root run it by. That is a double of sudo,
+ * a copy of setpriv with the set-user-ID bit, which the caller's group alone may execute; or the real one, with the line that
+ * docs/operating.md gives in an /etc of the lab's own, and the launcher that is installed.
  */
 export class HelperLab implements AsyncDisposable {
   readonly configuration: string;
@@ -53,7 +55,11 @@ export class HelperLab implements AsyncDisposable {
   private readonly programs: string;
   private readonly devices: string;
 
-  private constructor(readonly directory: string) {
+  private constructor(
+    readonly directory: string,
+    /** With an /etc of the lab's own, for the real sudo. */
+    private readonly system: MountNamespace | undefined,
+  ) {
     this.configuration = join(directory, 'etc/privileged.json');
     this.log = join(directory, 'log/privileged.log');
     this.state = join(directory, 'state');
@@ -64,20 +70,16 @@ export class HelperLab implements AsyncDisposable {
     this.devices = join(directory, 'dev');
   }
 
-  static async open(): Promise<HelperLab> {
-    const lab = new HelperLab(await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-'))));
-    await using unfinished = new UnfinishedPath(lab.directory);
-    await chmod(lab.directory, 0o755);
-    for (const folder of ['dev', 'etc', 'log', 'state', 'bin', 'sbin', 'dist'])
-      await mkdir(join(lab.directory, folder));
-    await lab.installHelper();
-    await lab.installSudo();
-    await lab.configure({ zfs_dataset: ROOT, state_directory: lab.state, log: lab.log });
-    await lab.becomeVersion('1.2.3');
-    // Says what it was given, word by word, and all that it has in its environment.
-    await lab.installZfs('printf "<%s>" "$@"; echo; /usr/bin/env');
-    unfinished.keep();
-    return lab;
+  static async open(carrier: Carrier = 'a double of sudo'): Promise<HelperLab> {
+    const directory = await realpath(await mkdtemp(join(tmpdir(), 'offshoot-privileged-')));
+    const lab = new HelperLab(directory, carrier === 'the real sudo' ? await MountNamespace.open() : undefined);
+    try {
+      await lab.install();
+      return lab;
+    } catch (error) {
+      await lab[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   async configure(content: object): Promise<void> {
@@ -85,7 +87,7 @@ export class HelperLab implements AsyncDisposable {
   }
 
   async becomeVersion(version: string): Promise<void> {
-    await writeFile(join(this.directory, 'package.json'), JSON.stringify({ version }));
+    await writeFile(join(this.directory, 'host-agent/dist/package.json'), JSON.stringify({ version, type: 'module' }));
   }
 
   async installZfs(script: string): Promise<void> {
@@ -112,12 +114,12 @@ export class HelperLab implements AsyncDisposable {
 
   /** How root becomes the caller who has root run the helper: what stands before the helper's path. */
   get carrier(): readonly [string, ...string[]] {
-    return [...AS_CALLER, ...this.carrierOfCaller];
+    return [...this.asUser(CALLER), ...this.carrierOfCaller];
   }
 
   /** What the caller itself writes there. */
   get carrierOfCaller(): readonly [string, ...string[]] {
-    return [this.sudo, '-n'];
+    return [this.system === undefined ? this.sudo : 'sudo', '-n'];
   }
 
   /** How a test that is the caller does what it, not the helper, needs root for: what stands before a program. */
@@ -133,8 +135,23 @@ export class HelperLab implements AsyncDisposable {
 
   /** Runs something as the caller. */
   async asCaller(program: string, ...args: readonly string[]): Promise<Ended> {
-    const [first, ...rest] = AS_CALLER;
+    return await this.as(CALLER, program, ...args);
+  }
+
+  /** Runs something as the user and the group with this id. */
+  async as(user: number, program: string, ...args: readonly string[]): Promise<Ended> {
+    const [first, ...rest] = this.asUser(user);
     return await execa(first, [...rest, program, ...args], { reject: false });
+  }
+
+  /** Has the real sudo allow what these lines of sudoers do, and nothing else. */
+  async allow(sudoers: string): Promise<void> {
+    if (this.system !== undefined) await allowBySudo(this.system, sudoers);
+  }
+
+  /** Has the real sudo allow nothing. */
+  async forbid(): Promise<void> {
+    if (this.system !== undefined) await forbidBySudo(this.system);
   }
 
   /** Its lines so far; none where there is no log. */
@@ -144,7 +161,27 @@ export class HelperLab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.system?.[Symbol.asyncDispose]();
     await rm(this.directory, { recursive: true });
+  }
+
+  private asUser(user: number): readonly [string, ...string[]] {
+    const asUser = ['setpriv', `--reuid=${String(user)}`, `--regid=${String(user)}`, '--clear-groups', '--'] as const;
+    return this.system === undefined ? asUser : [...this.system.entry, ...asUser];
+  }
+
+  private async install(): Promise<void> {
+    await chmod(this.directory, 0o755);
+    for (const folder of ['dev', 'etc', 'log', 'state', 'bin', 'sbin', 'host-agent/dist/privileged'])
+      await mkdir(join(this.directory, folder), { recursive: true });
+    await this.installHelper();
+    await this.installSudo();
+    if (this.system !== undefined) await copyEtc(this.system);
+    await this.allow(sudoersLine('nobody', this.helper));
+    await this.configure({ zfs_dataset: ROOT, state_directory: this.state, log: this.log });
+    await this.becomeVersion('1.2.3');
+    // Says what it was given, word by word, and all that it has in its environment.
+    await this.installZfs('printf "<%s>" "$@"; echo; /usr/bin/env');
   }
 
   /** The program itself, with the places of the lab. */
@@ -160,7 +197,7 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
     volumeOf: (path) => readFile(path + '.name', 'utf8').catch(() => undefined),
   },
 });`;
-    const program = join(this.directory, 'dist/main.mjs');
+    const program = join(this.directory, 'host-agent/dist/privileged/main.js');
     await build({
       stdin: { contents: source, resolveDir: join(here, '..'), loader: 'ts' },
       outfile: program,
@@ -173,7 +210,10 @@ process.exitCode = await runHelper(process.argv.slice(2), process.env.SUDO_UID ?
       logLevel: 'warning',
     });
     await copyForeignFunctions(this.directory);
-    await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
+    if (this.system === undefined) await this.script(this.helper, `exec ${process.execPath} ${program} "$@"`);
+    else
+      for (const name of ['offshoot-privileged', 'launch.mjs'])
+        await copyFile(join(repository, 'bin', name), join(this.directory, 'bin', name));
   }
 
   private async installSudo(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { ScenarioName } from '../../network/testing/all-scenarios.js';
-import { NamespaceLab, WITHOUT, missingForNamespaces, type Answer } from '../../network/testing/namespace-lab.js';
+import { NamespaceLab, WITHOUT, type Answer } from '../../network/testing/namespace-lab.js';
+import { missingForNamespaces } from '../../network/testing/namespaces.js';
 import { HelperLab, missingForHelper } from './helper-lab.js';
 
 /** Who makes the network that scenarios are tried in. */

@@ -1,19 +1,20 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execa, execaSync } from 'execa';
+import { execa } from 'execa';
 import type { StorageLab, StorageSubject } from '../../testing/storage-lab.js';
 import { openZfs } from '../open-zfs.js';
-import type { ZfsProgram } from '../zfs-program.js';
+import { LocalZfs, type ZfsProgram } from '../zfs-program.js';
+import { TestPool, beyondBases, missingForPools } from './test-pool.js';
 import { ZfsDouble } from './zfs-double.js';
 
 const POOL_BYTES = 512 * 2 ** 20;
 
 async function newFolders(): Promise<{ directory: string; root: string; images: string }> {
-  const directory = await mkdtemp(join(tmpdir(), 'zfs-lab-'));
-  const [root, images] = [join(directory, 'state'), join(directory, 'images')];
-  await Promise.all([mkdir(root), mkdir(images)]);
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'zfs-lab-')));
+  const root = join(directory, 'state');
+  const images = join(root, 'images');
+  await mkdir(images, { recursive: true });
   return { directory, root, images };
 }
 
@@ -57,23 +58,36 @@ export const zfsDouble = (title: string, through: (double: ZfsProgram) => ZfsPro
 
 export const ZFS_DOUBLE = zfsDouble('zfs, against a double', (double) => double);
 
-/** A pool in a file. */
-export const ZFS_POOL: StorageSubject = {
-  title: 'zfs, on a pool',
-  missing: missingForPools(),
+/** Who runs the commands of ZFS for a daemon with this dataset and these folders. */
+export type ZfsRunner = (place: {
+  readonly dataset: string;
+  /** Of a test's own, with the others in it. */
+  readonly directory: string;
+  readonly root: string;
+}) => Promise<AsyncDisposable & { readonly program: ZfsProgram }>;
+
+const itself: ZfsRunner = () =>
+  Promise.resolve({ program: new LocalZfs(), [Symbol.asyncDispose]: () => Promise.resolve() });
+
+/** A real pool. @param missing what else of the machine the runner takes; empty where nothing */
+export const zfsPool = (title: string, missing = '', runner = itself): StorageSubject => ({
+  title,
+  missing: missingForPools() || missing,
   open: async (): Promise<StorageLab> => {
     const { directory, root, images } = await newFolders();
-    const pool = `offshoot-test-${randomBytes(4).toString('hex')}`;
-    const file = join(directory, 'pool');
-    const dataset = `${pool}/offshoot`;
+    // Tests write the same byte over and over, which would take no room.
+    const pool = await TestPool.open(POOL_BYTES, ['compression=off']);
+    const { dataset } = pool;
+    let running: Awaited<ReturnType<ZfsRunner>> | undefined;
+    const remove = async (): Promise<void> => {
+      await running?.[Symbol.asyncDispose]();
+      await pool[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true });
+    };
     try {
-      await writeFile(file, '');
-      await truncate(file, POOL_BYTES);
-      // Tests write the same byte over and over, which would take no room.
-      await execa('zpool', ['create', '-m', 'none', '-O', 'compression=off', '-R', directory, pool, file]);
-      await execa('zfs', ['create', '-o', 'mountpoint=none', dataset]);
+      running = await runner({ dataset, directory, root });
       return {
-        storage: await openZfs({ dataset, stateDirectory: root }),
+        storage: await openZfs({ dataset, stateDirectory: root, program: running.program }),
         root,
         images,
         fill: async () => {
@@ -87,33 +101,14 @@ export const ZFS_POOL: StorageSubject = {
         },
         // What was written counts once its transaction group is written.
         sync: async () => {
-          await execa('zpool', ['sync', pool]);
+          await execa('zpool', ['sync', pool.name]);
         },
-        elsewhere: async () => {
-          const { stdout } = await execa('zfs', ['list', '-H', '-r', '-t', 'all', '-o', 'name', dataset]);
-          return beyondBases(stdout.split('\n'));
-        },
-        [Symbol.asyncDispose]: () => remove(pool, directory),
+        elsewhere: () => pool.disks(),
+        [Symbol.asyncDispose]: remove,
       };
     } catch (error) {
-      await remove(pool, directory);
+      await remove();
       throw error;
     }
   },
-};
-
-async function remove(pool: string, directory: string): Promise<void> {
-  await execa('zpool', ['destroy', '-f', pool], { reject: false });
-  await rm(directory, { recursive: true });
-}
-
-function missingForPools(): string {
-  if (process.getuid?.() !== 0) return 'root';
-  for (const program of ['zpool', 'zfs'])
-    if (execaSync(program, ['version'], { reject: false }).failed) return `${program}, or ZFS in the kernel`;
-  return '';
-}
-
-/** Bases stay for the next disk of their image. */
-const beyondBases = (names: readonly string[]): string[] =>
-  names.filter((name) => /\/(instances|snapshots)\//.test(name));
+});
