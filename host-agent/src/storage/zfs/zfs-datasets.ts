@@ -47,7 +47,7 @@ export class ZfsDatasets {
 
   /** @param bytes a multiple of the volume's block size */
   async resizeVolume(name: string, bytes: number, signal?: AbortSignal): Promise<void> {
-    await this.run(['set', `volsize=${String(bytes)}`, this.own(name)], signal);
+    await this.runOnceIdle(['set', `volsize=${String(bytes)}`, this.own(name)], signal);
   }
 
   async snapshot(name: string, signal?: AbortSignal): Promise<void> {
@@ -71,14 +71,10 @@ export class ZfsDatasets {
     await this.run(['rename', this.own(from), this.own(to)]);
   }
 
-  /**
-   * A volume with its snapshots, or one snapshot; missing is success. Whoever looks at a device just closed, as udev does, keeps
-   * it busy for a moment.
-   */
+  /** A volume with its snapshots, or one snapshot; missing is success. */
   async destroy(name: string): Promise<void> {
     const args = name.includes('@') ? ['destroy', this.own(name)] : ['destroy', '-r', this.own(name)];
-    const attempt = async () => await unless('busy', unlessMissing(this.run(args)));
-    if ((await tryPatiently(this.patience, attempt)) === undefined) await unlessMissing(this.run(args));
+    await unlessMissing(this.runOnceIdle(args));
   }
 
   /** Oldest first; none where the dataset is missing. */
@@ -117,6 +113,12 @@ export class ZfsDatasets {
 
   private run(args: readonly string[], signal?: AbortSignal): Promise<string> {
     return this.program.run(args, signal);
+  }
+
+  /** Whoever looks at a device that was just made or closed, as udev does, keeps its volume busy for a moment. */
+  private async runOnceIdle(args: readonly string[], signal?: AbortSignal): Promise<string> {
+    const done = await tryPatiently(this.patience, () => unless('busy', this.run(args, signal)), signal);
+    return done ?? (await this.run(args, signal));
   }
 
   private own(name: string): string {

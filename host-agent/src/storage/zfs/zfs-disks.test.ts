@@ -232,6 +232,14 @@ describe('disks in a ZFS pool', () => {
     expect(present()).toEqual([]);
   });
 
+  it('that are busy when they have just been made are grown when they no longer are', async () => {
+    const busy = { command: 'set volsize', words: 'dataset is busy' };
+    program.failures.push(busy, busy);
+    const preparation = { bytes: 2 * 2 ** 20, change: () => Promise.resolve() };
+    await disks.create(image, await folder('instances', 'grown'), undefined, preparation);
+    expect(program.failures).toEqual([]);
+  });
+
   it('that stay busy are not removed, and say so', async () => {
     const disk = await newDisk('a');
     for (let i = 0; i < 4; i++) program.failures.push({ command: 'destroy -r', words: 'dataset is busy' });
