@@ -15,7 +15,8 @@ const hasUmoci = !(await execa('umoci', ['--version'], { reject: false })).faile
 const missing = (await missingForDebian()) || (hasUmoci ? '' : 'umoci');
 
 describe.skipIf(missing !== '')(`an OCI layout of a Debian root${missing && ` (skipped: ${missing})`}`, () => {
-  it('is imported in a time that is told beside that of umoci and mkfs.ext4', async ({ skip }) => {
+  const timeout = 180_000 + ROUNDS * 60_000;
+  it('is imported in a time that is told beside that of umoci and mkfs.ext4', { timeout }, async ({ skip }) => {
     await using lab = await ImportLab.start();
     const tar = await debianTar(lab.scratch);
     skip(tar === undefined, 'skipped: no package archive to make a Debian root from');
