@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { execa, execaSync } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isLayerName } from '../../host-agent/src/domain/layer-name.js';
 import { findProgram } from '../../host-agent/src/os/program-path.js';
 import { missingFor as missingForFilesystem } from '../../host-agent/src/os/testing/mount-lab.js';
 import { QEMU_KVM } from '../conformance/subjects/qemu.js';
@@ -79,6 +80,9 @@ for (const subject of STORAGES) {
     let host: TestHost;
     let snapshots: SnapshotCalls;
     const pauses: number[] = [];
+    /** Of each snapshot: what its own disk file takes, in bytes, which is what the pause copied where nothing is shared; and its layers. */
+    const copied: number[] = [];
+    const layers: number[] = [];
     beforeAll(async () => {
       where = await PLACES[place]();
       host = await TestHost.start(where.options);
@@ -88,7 +92,12 @@ for (const subject of STORAGES) {
     });
     afterAll(async () => {
       const [p50, p95] = [0.5, 0.95].map((q) => quantile(pauses, q).toFixed(1));
-      console.log(`${storage} (${place}), ${String(pauses.length)} snapshots: pause p50 ${p50} ms, p95 ${p95} ms`);
+      const [mid, high] = [0.5, 0.95].map((q) => (quantile(copied, q) / 2 ** 20).toFixed(1));
+      console.log(
+        `${storage} (${place}), ${String(pauses.length)} snapshots: pause p50 ${p50} ms, p95 ${p95} ms, ` +
+          `disk file p50 ${mid} MiB, p95 ${high} MiB, layers at most ${String(Math.max(...layers))}, ` +
+          `at the end ${String(layers.at(-1))}`,
+      );
       await host[Symbol.asyncDispose]();
       await where[Symbol.asyncDispose]();
     });
@@ -104,6 +113,9 @@ for (const subject of STORAGES) {
         const before = await saidDurable(host, 'source');
         const { snapshot, sourcePause } = await snapshots.create({ instance: 'source', name: `moment-${String(n)}` });
         pauses.push(Number(sourcePause!.seconds) * 1e3 + sourcePause!.nanos / 1e6);
+        const moment = host.machine.seen(snapshot!.directory);
+        copied.push((await stat(join(moment, file))).blocks * 512);
+        layers.push((await readdir(moment)).filter(isLayerName).length);
         const { instance } = await snapshots.fork({
           snapshot: snapshot!.id,
           name: 'fork',
