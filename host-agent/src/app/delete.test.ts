@@ -15,6 +15,7 @@ import type { Context } from './context.js';
 import { deleteInstance } from './delete-instance.js';
 import { deleteSnapshot } from './delete-snapshot.js';
 import { DiskStorages } from './disk-storages.js';
+import type { LayerMerger } from './layer-merger.js';
 import { Locks } from './locks.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
 import { InstanceCredentials } from './instance-credentials.js';
@@ -58,6 +59,7 @@ describe('what is deleted', () => {
       disks: new DiskStorages([storage]),
       mailboxIndexes: new MailboxIndexes(paths, logger),
       sealer: new SnapshotSealer(parts),
+      merger: { forget: () => Promise.resolve() } as Partial<LayerMerger> as LayerMerger,
       images: { release: (image) => void released.push(image) } as Partial<ImageStore> as ImageStore,
       request: { id: 'r', method: 'm', fingerprint: 'f', part: 0 },
     } as Partial<Context> as Context;

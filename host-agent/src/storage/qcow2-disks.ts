@@ -18,7 +18,8 @@ import type {
 import type { Image } from '../ports/image-store.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { copyRoom } from './copy-room.js';
-import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
+import { changeBacking, layersOf, prepareLayer, settleDisk } from './disk-layers.js';
+import { NewestLayers } from './layer-merge.js';
 import { worthLayer } from './layer-policy.js';
 import { changedClusters } from './changed-clusters.js';
 import { CLUSTER_BYTES } from './qcow2-header.js';
@@ -102,6 +103,18 @@ export class Qcow2Disks implements DiskStorage {
 
   prepareLayer(folder: CapturePaths): Promise<string> {
     return prepareLayer(folder);
+  }
+
+  mergeLayers(
+    folder: CapturePaths,
+    turn: () => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<NewestLayers | undefined> {
+    return NewestLayers.begin(folder, turn, signal);
+  }
+
+  changeBacking(folder: CapturePaths, file: string): Promise<void> {
+    return changeBacking(folder, file);
   }
 
   attach(): Promise<void> {
