@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isLayerName } from '../../host-agent/src/domain/layer-name.js';
 import { findProgram } from '../../host-agent/src/os/program-path.js';
 import { missingFor as missingForFilesystem } from '../../host-agent/src/os/testing/mount-lab.js';
+import { MOST_LAYERS } from '../../host-agent/src/storage/layer-policy.js';
 import { QEMU_KVM } from '../conformance/subjects/qemu.js';
 import { durableOf, recordsOn, saidDurable } from '../harness/disk-records.js';
 import { SnapshotCalls } from '../harness/snapshot-calls.js';
@@ -80,7 +81,8 @@ for (const subject of STORAGES) {
     let host: TestHost;
     let snapshots: SnapshotCalls;
     const pauses: number[] = [];
-    /** Of each snapshot: what its own disk file takes, in bytes, which is what the pause copied where nothing is shared; and its layers. */
+    // Of each snapshot: what its own disk file takes, in bytes, which is what the pause copied where nothing is shared; and its
+    // layers.
     const copied: number[] = [];
     const layers: number[] = [];
     beforeAll(async () => {
@@ -127,6 +129,15 @@ for (const subject of STORAGES) {
         await snapshots.delete(snapshot!.id);
       }
     }, 3_600_000);
+
+    it.runIf(storage === 'overlay' && place === 'where clones copy')(
+      'copies no more in its pauses, and stands on no more layers, for all that was written before',
+      () => {
+        // A layer is laid from 8 MiB on; what is written until the pause comes on top.
+        expect(quantile(copied, 0.95)).toBeLessThan(16 * 2 ** 20);
+        expect(Math.max(...layers)).toBeLessThan(2 * MOST_LAYERS);
+      },
+    );
 
     it('goes on writing', async () => {
       const before = await saidDurable(host, 'source');
