@@ -33,10 +33,13 @@ describe('what is deleted', () => {
   let instance: Instance;
   let snapshot: Snapshot;
   let running: RunningInstance | undefined;
+  /** Whose layers are not merged any more, and how many disks had been destroyed by then. */
+  let forgotten: [string, number][];
   let inUse: boolean;
   let destroyed: string[];
   let released: string[];
   beforeEach(async () => {
+    forgotten = [];
     lab = await StateLab.open();
     instance = await lab.newInstance({ storage: 'zfs' });
     [inUse, destroyed, released, running] = [false, [], [], undefined];
@@ -59,7 +62,12 @@ describe('what is deleted', () => {
       disks: new DiskStorages([storage]),
       mailboxIndexes: new MailboxIndexes(paths, logger),
       sealer: new SnapshotSealer(parts),
-      merger: { forget: () => Promise.resolve() } as Partial<LayerMerger> as LayerMerger,
+      merger: {
+        forget: (id) => {
+          forgotten.push([id, destroyed.length]);
+          return Promise.resolve();
+        },
+      } as Partial<LayerMerger> as LayerMerger,
       images: { release: (image) => void released.push(image) } as Partial<ImageStore> as ImageStore,
       request: { id: 'r', method: 'm', fingerprint: 'f', part: 0 },
     } as Partial<Context> as Context;
@@ -95,6 +103,12 @@ describe('what is deleted', () => {
     expect(existsSync(lab.paths.instance(instance.id).root)).toBe(false);
     expect(released).toEqual([instance.imageId]);
     expect(answered()).toBe(1);
+  });
+
+  it('has nothing written into its folder any more, before that goes', async () => {
+    run();
+    await deleteInstance(context, 'vm', true, never);
+    expect(forgotten).toEqual([[instance.id, 0]]);
   });
 
   it('is gone with its disk: a snapshot', async () => {
