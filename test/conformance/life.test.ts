@@ -90,6 +90,7 @@ await forEachDriver('the life of a VM', (lab) => {
     const before = await readdir(spec.directory);
     if (!DRIVER_CAPABILITIES[lab().driver.name].diskLayers) {
       await expect(vm.layDisk(`${spec.disk.path}.layer`)).rejects.toThrow(Unsupported);
+      await expect(vm.changeBacking(`${spec.disk.path}.layer`)).rejects.toThrow(Unsupported);
       expect(await readdir(spec.directory)).toEqual(before);
       expect(await vm.diskFile()).toBe(spec.disk.path);
     }

@@ -146,7 +146,7 @@ describe('a VM that has written 200 MiB, on a filesystem without reflinks', () =
     },
   );
 
-  // One with few layers: beyond eight, what its guest writes in turn is not worth one more.
+  // One with few layers: beyond sixteen they would become one while this looks at them.
   describe('and is not forked to the end', () => {
     let itsFirst: string;
     beforeAll(async () => {

@@ -17,6 +17,7 @@ import { captureRunning, type RunningCapture } from './capture-running.js';
 import type { Context } from './context.js';
 import { DiskStorages } from './disk-storages.js';
 import { InstanceCredentials } from './instance-credentials.js';
+import type { LayerMerger } from './layer-merger.js';
 import { Locks } from './locks.js';
 import type { RunningInstance, RunningInstances } from './running-instances.js';
 import type { WorkloadLog } from './workload-log.js';
@@ -40,6 +41,8 @@ describe('a capture of an instance that goes on', () => {
   /** What happens at a step before it is done; it fails, or waits, where that does. */
   let at: Partial<Record<Step, () => Promise<void> | void>>;
   let pauseMs: number;
+  /** Captures for which nothing is merged. */
+  let heldOff: number;
 
   async function step(name: Step): Promise<void> {
     await at[name]?.();
@@ -90,7 +93,7 @@ describe('a capture of an instance that goes on', () => {
 
   beforeEach(async () => {
     lab = await StateLab.open();
-    [done, at, machine.paused, pauseMs] = [[], {}, false, 60_000];
+    [done, at, machine.paused, pauseMs, heldOff] = [[], {}, false, 60_000, 0];
     caller = new AbortController();
     instance = await lab.newInstance({
       vmm: { pid: 1, startTime: '1', privateMemory: true },
@@ -117,6 +120,12 @@ describe('a capture of an instance that goes on', () => {
     const status = { available: true, capabilities: DRIVER_CAPABILITIES.firecracker };
     const driver = { name: 'firecracker', probe: () => Promise.resolve(status) };
     const { store, paths, files: instanceFiles, journal, answers } = lab;
+    const merger = {
+      holdOff: () => {
+        heldOff += 1;
+        return { [Symbol.dispose]: () => void (heldOff -= 1) };
+      },
+    } as Partial<LayerMerger> as LayerMerger;
     context = {
       store,
       paths,
@@ -128,11 +137,13 @@ describe('a capture of an instance that goes on', () => {
       drivers: new Map([['firecracker', driver as unknown as HypervisorDriver]]),
       network: { status: { mode: 'tap' } } as Network,
       disks: new DiskStorages([storage]),
+      merger,
       request: undefined,
       logger,
     } as Partial<Context> as Context;
   });
   afterEach(async () => {
+    expect(heldOff).toBe(0);
     expect(context.journal.unfinished()).toEqual([]);
     await lab[Symbol.asyncDispose]();
   });
@@ -160,6 +171,14 @@ describe('a capture of an instance that goes on', () => {
     expect(done).toEqual(ORDER);
     expect(sourceDisk).toMatchObject({ copiedBytes: 4 });
     expect(existsSync(files.disk('raw'))).toBe(true);
+  });
+
+  it('has nothing merged from before the guest holds still until it goes on', async () => {
+    const seen: number[] = [];
+    const look = (): void => void seen.push(heldOff);
+    at = { quiesce: look, pause: look, resume: look };
+    await capture();
+    expect(seen).toEqual([1, 1, 1]);
   });
 
   it('has no credential that is good from before its quiesce until its thaw, which brings another one', async () => {

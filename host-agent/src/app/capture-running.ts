@@ -70,6 +70,7 @@ export async function captureRunning(
     limit.reached(step);
     operation.reached(step);
   };
+  using _quiet = context.merger.holdOff();
   await using held = await HeldGuest.hold(source, running, freezeWorkload, context.logger, signal);
   operation.reached('hold');
   await layDisk(context, source, running.vm, signal);

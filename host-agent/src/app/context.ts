@@ -1,5 +1,6 @@
 import type { AnswerKey } from '../ports/answers.js';
 import type { Dependencies } from './dependencies.js';
+import type { LayerMerger } from './layer-merger.js';
 import type { Locks } from './locks.js';
 import type { MailboxIndexes } from './mailbox-indexes.js';
 import type { MemoryBudget } from './memory-budget.js';
@@ -14,6 +15,7 @@ export interface Context extends Dependencies {
   readonly mailboxIndexes: MailboxIndexes;
   readonly memory: MemoryBudget;
   readonly sealer: SnapshotSealer;
+  readonly merger: LayerMerger;
   readonly underWay: UnderWay;
   /** Undefined: its caller gave it no id. */
   readonly request: AnswerKey | undefined;

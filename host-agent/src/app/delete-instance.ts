@@ -21,6 +21,7 @@ export async function deleteInstance(
   const running = context.running.remove(id);
   if (running !== undefined) await killVm(running);
   operation.reached('end hypervisor');
+  await context.merger.forget(id); // or a file would appear in the folder that is being removed
   // The folder before the row: a daemon killed in between finds a row without a folder, and drops it.
   try {
     await removeInstanceFiles(context, instance);

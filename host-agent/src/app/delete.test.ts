@@ -15,6 +15,7 @@ import type { Context } from './context.js';
 import { deleteInstance } from './delete-instance.js';
 import { deleteSnapshot } from './delete-snapshot.js';
 import { DiskStorages } from './disk-storages.js';
+import type { LayerMerger } from './layer-merger.js';
 import { Locks } from './locks.js';
 import { MailboxIndexes } from './mailbox-indexes.js';
 import { InstanceCredentials } from './instance-credentials.js';
@@ -32,10 +33,13 @@ describe('what is deleted', () => {
   let instance: Instance;
   let snapshot: Snapshot;
   let running: RunningInstance | undefined;
+  /** Whose layers are not merged any more, and how many disks had been destroyed by then. */
+  let forgotten: [string, number][];
   let inUse: boolean;
   let destroyed: string[];
   let released: string[];
   beforeEach(async () => {
+    forgotten = [];
     lab = await StateLab.open();
     instance = await lab.newInstance({ storage: 'zfs' });
     [inUse, destroyed, released, running] = [false, [], [], undefined];
@@ -58,6 +62,12 @@ describe('what is deleted', () => {
       disks: new DiskStorages([storage]),
       mailboxIndexes: new MailboxIndexes(paths, logger),
       sealer: new SnapshotSealer(parts),
+      merger: {
+        forget: (id) => {
+          forgotten.push([id, destroyed.length]);
+          return Promise.resolve();
+        },
+      } as Partial<LayerMerger> as LayerMerger,
       images: { release: (image) => void released.push(image) } as Partial<ImageStore> as ImageStore,
       request: { id: 'r', method: 'm', fingerprint: 'f', part: 0 },
     } as Partial<Context> as Context;
@@ -93,6 +103,12 @@ describe('what is deleted', () => {
     expect(existsSync(lab.paths.instance(instance.id).root)).toBe(false);
     expect(released).toEqual([instance.imageId]);
     expect(answered()).toBe(1);
+  });
+
+  it('has nothing written into its folder any more, before that goes', async () => {
+    run();
+    await deleteInstance(context, 'vm', true, never);
+    expect(forgotten).toEqual([[instance.id, 0]]);
   });
 
   it('is gone with its disk: a snapshot', async () => {

@@ -50,13 +50,18 @@ describe('a layer before a capture', () => {
     disks: new DiskStorages([storage('overlay'), storage('sparse')]),
     paths: new StatePaths('/state'),
     logger: pino({ level: 'silent' }),
+    merger: {
+      consider: () => {
+        asked.push('consider merging');
+      },
+    },
   };
   const instance = (driver: DriverName, state: Instance['state'] = 'RUNNING'): Instance =>
     ({ id: mintInstanceId(), name: 'vm', driver, storage: 'overlay', state }) as Instance;
 
   it('is put on a disk that needs one, between two looks at what its VMM writes to', async () => {
     await layDisk(context, instance('qemu'), vm, never);
-    expect(asked).toEqual(['settle /open', 'prepare', 'lay /new-top', 'settle /open']);
+    expect(asked).toEqual(['settle /open', 'prepare', 'lay /new-top', 'settle /open', 'consider merging']);
   });
 
   it('is not put where none is needed', async () => {
@@ -94,7 +99,7 @@ describe('a layer before a capture', () => {
 
     it.each(['STANDBY', 'STOPPED'] as const)('is put on its disk: %s', async (state) => {
       await layAtRest(instance('qemu', state));
-      expect(asked).toEqual(['prepare', 'settle at rest']);
+      expect(asked).toEqual(['prepare', 'settle at rest', 'consider merging']);
     });
 
     it('is not put on the disk of one that runs, or needs none', async () => {

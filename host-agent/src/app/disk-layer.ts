@@ -1,18 +1,20 @@
 import { messageOf } from '@offshoot/shared/errors.js';
 import { DRIVER_CAPABILITIES } from '../domain/driver-capabilities.js';
 import type { InstanceId } from '../domain/ids.js';
+import { RESTING_STATES } from '../domain/instance-state.js';
 import type { Instance } from '../domain/instance.js';
 import type { Vm } from '../ports/driver.js';
 import type { Context } from './context.js';
 
 type Parts = Pick<Context, 'disks' | 'paths' | 'logger'>;
+type LayingParts = Parts & { readonly merger: Pick<Context['merger'], 'consider'> };
 
 /**
  * Makes what a VM has written so far an immutable layer, so that clones of its disk share it and copy only what comes after.
  * Called between the guest's sync, which would else fill the new file, and the pause, which it is to keep short. Nothing
  * where the hypervisor cannot lay disks: clones then copy all that the instance has written.
  */
-export async function layDisk(context: Parts, instance: Instance, vm: Vm, signal: AbortSignal): Promise<void> {
+export async function layDisk(context: LayingParts, instance: Instance, vm: Vm, signal: AbortSignal): Promise<void> {
   if (!hasLayers(instance)) return;
   const disks = context.disks.of(instance);
   const paths = context.paths.instance(instance.id);
@@ -26,26 +28,29 @@ export async function layDisk(context: Parts, instance: Instance, vm: Vm, signal
     throw error;
   }
   await disks.settle(paths, await vm.diskFile());
+  context.merger.consider(instance.id);
 }
 
 /** The same for an instance that does not run, whose forks would each copy its whole disk. The caller has no lock of it. */
 export async function layRestingDisk(
-  context: Pick<Context, 'disks' | 'paths' | 'store' | 'locks'>,
+  context: Pick<Context, 'disks' | 'paths' | 'store' | 'locks'> & Pick<LayingParts, 'merger'>,
   id: InstanceId,
   signal: AbortSignal,
 ): Promise<void> {
   const paths = context.paths.instance(id);
   const disksToLay = async () => {
     const instance = context.store.byId(id);
-    if (instance === undefined || !isResting(instance) || !hasLayers(instance)) return undefined;
+    if (instance === undefined || !RESTING_STATES.includes(instance.state) || !hasLayers(instance)) return undefined;
     const disks = context.disks.of(instance);
     return (await disks.needsLayer(paths)) ? disks : undefined;
   };
   if ((await disksToLay()) === undefined) return;
   using _lock = await context.locks.exclusive(id, signal);
   const disks = await disksToLay();
-  await disks?.prepareLayer(paths);
-  await disks?.settle(paths);
+  if (disks === undefined) return;
+  await disks.prepareLayer(paths);
+  await disks.settle(paths);
+  context.merger.consider(id);
 }
 
 /**
@@ -64,5 +69,3 @@ export async function settleDisk(context: Parts, instance: Instance, vm?: Vm, si
 
 /** Layers that are laid at rest are also for those hypervisors alone that go on from them. */
 export const hasLayers = ({ driver }: Pick<Instance, 'driver'>): boolean => DRIVER_CAPABILITIES[driver].diskLayers;
-
-const isResting = ({ state }: Instance): boolean => state === 'STANDBY' || state === 'STOPPED';

@@ -47,4 +47,18 @@ describe('the lock of an instance', () => {
     held[Symbol.dispose]();
     (await locks.exclusive(id, never))[Symbol.dispose]();
   });
+
+  it('lets everybody pass who comes after one that wants it last', async () => {
+    const locks = new Locks();
+    const id = mintInstanceId();
+    const fork = await locks.shared(id, never);
+    const last = locks.exclusiveLast(id, never);
+    const later = await locks.shared(id, never);
+    const deletion = locks.exclusive(id, never);
+    for (const each of [fork, later]) each[Symbol.dispose]();
+    const deleting = await deletion;
+    expect(await settled(last)).toBe(false);
+    deleting[Symbol.dispose]();
+    (await last)[Symbol.dispose]();
+  });
 });

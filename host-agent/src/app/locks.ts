@@ -2,8 +2,14 @@ import { Semaphore } from 'async-mutex';
 import type { InstanceId, SnapshotId } from '../domain/ids.js';
 import { abortable } from './abortable.js';
 
-/** More than forks can run at once. */
-const ALL = 1 << 20;
+/**
+ * More than forks run at once; more would wait for each other. Not many more: at each release the semaphore goes through all
+ * numbers below, which takes 4 ms of the daemon's one thread for a million of them.
+ */
+const ALL = 1 << 12;
+
+/** Turns in the queue: those of lower priority let all others pass, also those who come later. */
+const [FIRST, LAST] = [0, -1];
 
 type Locked = InstanceId | SnapshotId;
 
@@ -20,6 +26,11 @@ export class Locks {
 
   exclusive(id: Locked, signal: AbortSignal): Promise<Disposable> {
     return this.acquire(id, ALL, signal);
+  }
+
+  /** The same when nobody else has the lock or waits for it, so that nobody has to wait for who waits here. */
+  exclusiveLast(id: Locked, signal: AbortSignal): Promise<Disposable> {
+    return this.acquire(id, ALL, signal, LAST);
   }
 
   /** Several at once: taken in the order of ids, so that no two operations wait for each other. */
@@ -41,7 +52,7 @@ export class Locks {
     return { [Symbol.dispose]: release };
   }
 
-  private async acquire(id: Locked, weight: number, signal: AbortSignal): Promise<Disposable> {
+  private async acquire(id: Locked, weight: number, signal: AbortSignal, priority = FIRST): Promise<Disposable> {
     signal.throwIfAborted();
     const lock = this.locks.get(id) ?? { semaphore: new Semaphore(ALL), users: 0 };
     this.locks.set(id, lock);
@@ -49,7 +60,7 @@ export class Locks {
     const forget = (): void => {
       if (--lock.users === 0) this.locks.delete(id);
     };
-    const acquired = lock.semaphore.acquire(weight);
+    const acquired = lock.semaphore.acquire(weight, priority);
     try {
       const [, release] = await abortable(acquired, signal);
       return {

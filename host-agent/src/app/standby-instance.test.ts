@@ -9,6 +9,7 @@ import type { Network } from '../ports/network.js';
 import { StateLab } from '../state/testing/state-lab.js';
 import type { Context } from './context.js';
 import { InstanceCredentials } from './instance-credentials.js';
+import type { LayerMerger } from './layer-merger.js';
 import { Locks } from './locks.js';
 import type { RunningInstance, RunningInstances } from './running-instances.js';
 import { standbyInstance } from './standby-instance.js';
@@ -59,6 +60,7 @@ describe('parking an instance', () => {
       running: { get: () => running } as Partial<RunningInstances> as RunningInstances,
       drivers: new Map([['firecracker', driver as unknown as HypervisorDriver]]),
       network: { status: { mode: 'tap' } } as Network,
+      merger: { holdOff: () => ({ [Symbol.dispose]: () => undefined }) } as Partial<LayerMerger> as LayerMerger,
       request: undefined,
       logger: pino({ level: 'silent' }),
     } as Partial<Context> as Context;

@@ -38,6 +38,7 @@ export async function standbyInstance(
   const onReached = (step: CaptureStep): void => {
     operation.reached(step);
   };
+  using _quiet = context.merger.holdOff();
   await using held = await HeldGuest.hold(instance, running, command.freezeWorkload, context.logger, signal);
   operation.reached('hold');
   await layDisk(context, instance, running.vm, signal);

@@ -54,6 +54,9 @@ export const TRANSITIONS: Readonly<Record<InstanceState, readonly InstanceState[
 /** States in which a VMM runs. */
 export const LIVE_STATES: readonly InstanceState[] = ['RUNNING', 'PAUSED'];
 
+/** States in which a disk lies at rest, without a VMM, and can be relied on. */
+export const RESTING_STATES: readonly InstanceState[] = ['STANDBY', 'STOPPED'];
+
 /** @throws InvalidState naming the state, the states that would do, and the way there */
 export function assertAllowed(call: InstanceCall, name: string, state: InstanceState): void {
   const { states, hint } = ALLOWED_STATES[call];

@@ -37,6 +37,26 @@ export interface DiskClone {
   readonly ms: number;
 }
 
+/**
+ * Files in the making that are to take the place of a disk's newest layers, beside it: nothing changes for the disk, for its VM
+ * or for others who have the same layers. Disposing of it removes what was not published.
+ */
+export interface LayerMerge extends AsyncDisposable {
+  /**
+   * Whether the disk's own file can stand on them now; has been given more layers since they were begun, above those they are
+   * made of; or is another disk now, for which they are of no use. Synchronous.
+   */
+  progress(): 'whole' | 'behind' | 'void';
+  /** Merges the layers the disk has been given since. */
+  catchUp(signal?: AbortSignal): Promise<void>;
+  /**
+   * Gives them their names, durably. To be called when they are whole and the disk cannot get more layers, until its own file
+   * stands on them and {@link DiskStorage.settle} was called, which removes the layers they replace.
+   * @returns the file that the disk's own is to stand on, absolute
+   */
+  publish(): Promise<string>;
+}
+
 /** A disk that lies in no folder. */
 export interface DiskElsewhere {
   readonly name: string;
@@ -105,6 +125,19 @@ export interface DiskStorage {
    * @param openFile the file to which the disk's VMM writes, as it says itself; without it no VMM may have the disk open
    */
   settle(folder: CapturePaths, openFile?: string): Promise<void>;
+  /**
+   * Makes the newest layers of a disk one, where it has too many. Takes as long as it takes to copy them, and gives way: its
+   * VM, snapshots and forks go on meanwhile.
+   * @param turn awaited before each piece of at most 1 MiB
+   * @returns undefined where there is nothing to do
+   * @throws Capacity when it would fill the disk
+   */
+  mergeLayers(folder: CapturePaths, turn: () => Promise<void>, signal?: AbortSignal): Promise<LayerMerge | undefined>;
+  /**
+   * Lets the disk's own file, which no VMM has open, stand on another one in its folder: of the same content as all it stands
+   * on now.
+   */
+  changeBacking(folder: CapturePaths, file: string): Promise<void>;
   /**
    * Removes what is kept of an image for disks to come; missing is success.
    * @throws InvalidState DISK_IN_USE where a disk stands on it

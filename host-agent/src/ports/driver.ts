@@ -177,6 +177,13 @@ export interface Vm {
    * never to be renamed while the VM lives. Whether a call that failed or was cancelled did it after all, {@link diskFile} says.
    */
   layDisk(file: string, signal?: AbortSignal): Promise<void>;
+  /**
+   * Lets the file that takes the disk's writes stand on another one, whose content is that of all it stands on now; the guest
+   * does not notice. `file` is an absolute path in the same folder, never to be renamed while the VM lives, and stands on what
+   * its header says. A call that failed or was cancelled may have done it or not: the header says which, and until then no
+   * file may be removed that it names.
+   */
+  changeBacking(file: string, signal?: AbortSignal): Promise<void>;
   /** Absolute path of the file that takes the disk's writes now: the one given to {@link layDisk} last, or the one it was started with. */
   diskFile(signal?: AbortSignal): Promise<string>;
   openMemory(): Promise<GuestMemory>;

@@ -29,8 +29,8 @@ export async function changedClusters(
   const [ours, theirs] = [Buffer.alloc(MOST_NEIGHBOURS * clusterBytes), Buffer.alloc(MOST_NEIGHBOURS * clusterBytes)];
   for (const { first, count } of neighbours([...candidates].sort((a, b) => a - b))) {
     signal?.throwIfAborted();
-    await readPadded(after, ours, first * clusterBytes, count * clusterBytes);
-    await readPadded(before, theirs, first * clusterBytes, count * clusterBytes);
+    await readPadded(after, ours.subarray(0, count * clusterBytes), first * clusterBytes);
+    await readPadded(before, theirs.subarray(0, count * clusterBytes), first * clusterBytes);
     for (let i = 0; i < count; i++) {
       const [start, end] = [i * clusterBytes, (i + 1) * clusterBytes];
       if (ours.compare(theirs, start, end, start, end) !== 0) found.push(first + i);
@@ -40,7 +40,7 @@ export async function changedClusters(
 }
 
 /** Clusters in order, those that follow each other together, as many as are read at a time. */
-export function* neighbours(clusters: readonly number[]): Generator<{ first: number; count: number }> {
+function* neighbours(clusters: readonly number[]): Generator<{ first: number; count: number }> {
   for (let i = 0; i < clusters.length;) {
     const first = clusters[i] ?? 0;
     let count = 1;
@@ -50,12 +50,13 @@ export function* neighbours(clusters: readonly number[]): Generator<{ first: num
   }
 }
 
-async function readPadded(file: FileHandle, into: Buffer, offset: number, length: number): Promise<void> {
+/** Fills a buffer from there on; what lies behind the end of the file is zeros. */
+export async function readPadded(file: FileHandle, into: Buffer, offset: number): Promise<void> {
   let done = 0;
-  while (done < length) {
-    const { bytesRead } = await file.read(into, done, length - done, offset + done);
+  while (done < into.length) {
+    const { bytesRead } = await file.read(into, done, into.length - done, offset + done);
     if (bytesRead === 0) break;
     done += bytesRead;
   }
-  into.fill(0, done, length);
+  into.fill(0, done);
 }

@@ -4,6 +4,8 @@ import { basename } from 'node:path';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
 import { isLayerName, mintLayerName, type LayerName } from '../domain/layer-name.js';
 import type { CapturePaths } from '../paths.js';
+import { flushFile } from '../os/flush-file.js';
+import { createMerged } from './merged-layer.js';
 import { readQcow2Header } from './qcow2-header.js';
 import { createOverlay } from './qcow2-overlay.js';
 
@@ -50,7 +52,22 @@ export async function settleDisk(folder: CapturePaths, openFile?: string): Promi
     await rename(next, folder.disk('qcow2'));
   }
   const needed = new Set([...layersOf(folder), ...(openFile === undefined ? [] : [top])]);
-  for (const name of present) if (!needed.has(name)) await rm(folder.layer(name), { force: true });
+  const left = present.filter((name) => !needed.has(name));
+  if (left.length === 0) return;
+  // The header that says so may be a moment old, and what it said before would be on the disk after a power cut.
+  await flushFile(folder.disk('qcow2'));
+  for (const name of left) await rm(folder.layer(name), { force: true });
+}
+
+/**
+ * Lets the disk's own file stand on another one of the same content as what it stands on. A disk that no VMM has open: a new file
+ * takes its place, in one step, because a header that is written over may be cut in two by a power cut.
+ */
+export async function changeBacking(folder: CapturePaths, file: string): Promise<void> {
+  const next = `${folder.disk('qcow2')}.tmp`;
+  await rm(next, { force: true });
+  await createMerged(next, { files: [folder.disk('qcow2')], backing: basename(file) });
+  await rename(next, folder.disk('qcow2'));
 }
 
 /** Layers a disk stands on, from its own file down. Synchronous, as the reading of headers. @throws Corrupt when one is missing */

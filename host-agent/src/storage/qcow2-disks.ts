@@ -1,5 +1,5 @@
 import { linkSync } from 'node:fs';
-import { chmod, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { chmod, open, readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import { isLayerName } from '../domain/layer-name.js';
@@ -18,11 +18,12 @@ import type {
 import type { Image } from '../ports/image-store.js';
 import type { StorageUse } from '../ports/instance-files.js';
 import { copyRoom } from './copy-room.js';
-import { layersOf, prepareLayer, settleDisk } from './disk-layers.js';
+import { changeBacking, layersOf, prepareLayer, settleDisk } from './disk-layers.js';
+import { NewestLayers } from './layer-merge.js';
 import { worthLayer } from './layer-policy.js';
 import { changedClusters } from './changed-clusters.js';
 import { CLUSTER_BYTES } from './qcow2-header.js';
-import { createOverlay, type OverlayContent } from './qcow2-overlay.js';
+import { createOverlay, rawContent } from './qcow2-overlay.js';
 
 /**
  * Each instance's disk is a qcow2 layer over the image's read-only root disk: made in no time, and its clone is as large
@@ -46,12 +47,20 @@ export class Qcow2Disks implements DiskStorage {
     signal?.throwIfAborted();
     const { size } = await stat(rootDisk);
     const virtualBytes = preparation?.bytes ?? size;
-    const content = preparation && (await prepare(rootDisk, preparedFile(folder), preparation, signal));
     // An absolute path is the one form of a backing name that means the same to every hypervisor, and QEMU looks for the name
     // of a protocol before the first slash only.
-    const overlay = { virtualBytes, backing: rootDisk, backingFormat: 'raw', ...(content && { content }) } as const;
-    await createOverlay(folder.disk('qcow2'), overlay, signal);
-    if (content !== undefined) await rm(content.raw);
+    const overlay = { virtualBytes, backing: rootDisk, backingFormat: 'raw' } as const;
+    if (preparation === undefined) {
+      await createOverlay(folder.disk('qcow2'), overlay, signal);
+      return;
+    }
+    const raw = preparedFile(folder);
+    const clusters = await prepare(rootDisk, raw, preparation, signal);
+    {
+      await using file = await open(raw, 'r');
+      await createOverlay(folder.disk('qcow2'), { ...overlay, content: rawContent(file, clusters) }, signal);
+    }
+    await rm(raw);
   }
 
   /** The whole disk has to be there as a raw one for as long as it is changed. */
@@ -99,6 +108,18 @@ export class Qcow2Disks implements DiskStorage {
     return prepareLayer(folder);
   }
 
+  mergeLayers(
+    folder: CapturePaths,
+    turn: () => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<NewestLayers | undefined> {
+    return NewestLayers.begin(folder, turn, signal);
+  }
+
+  changeBacking(folder: CapturePaths, file: string): Promise<void> {
+    return changeBacking(folder, file);
+  }
+
   attach(): Promise<void> {
     return Promise.resolve();
   }
@@ -136,18 +157,19 @@ const preparedFile = ({ root }: CapturePaths): string => join(root, 'prepared-di
 /**
  * Programs for file systems read raw disks only. So the whole disk is made as one, for as long as it takes to change it, and
  * then compared with the image: what differs is all that the layer has to hold.
+ * @returns the numbers of its clusters
  */
 async function prepare(
   rootDisk: string,
   raw: string,
   { bytes, change }: DiskPreparation,
   signal?: AbortSignal,
-): Promise<OverlayContent> {
+): Promise<readonly number[]> {
   await sparseCopy(rootDisk, raw, signal);
   await chmod(raw, 0o600); // the image's own mode lets nobody write
   await truncate(raw, bytes);
   await change(raw);
-  return { raw, clusters: await changedClusters(rootDisk, raw, CLUSTER_BYTES, signal) };
+  return changedClusters(rootDisk, raw, CLUSTER_BYTES, signal);
 }
 
 async function namesIn({ root }: CapturePaths): Promise<string[]> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CLUSTER_BYTES, readQcow2Header } from './qcow2-header.js';
-import { createOverlay } from './qcow2-overlay.js';
+import { createOverlay, rawContent, type Overlay } from './qcow2-overlay.js';
 
 const run = promisify(execFile);
 const missing = await run('qemu-img', ['--version']).then(
@@ -28,6 +28,17 @@ describe.skipIf(missing !== '')(`a qcow2 disk on another one${missing && ` (skip
   });
   afterEach(() => rm(root, { recursive: true }));
 
+  /** @param clusters of the raw disk */
+  async function create(
+    path: string,
+    overlay: Omit<Overlay, 'content'>,
+    clusters: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await using file = await open(raw, 'r');
+    await createOverlay(path, { ...overlay, content: rawContent(file, clusters) }, signal);
+  }
+
   /** Makes a raw disk of so many bytes with these clusters, each filled with its place in the list, and an overlay of them. */
   async function overlay(virtualBytes: number, clusters: readonly number[]): Promise<void> {
     {
@@ -38,7 +49,7 @@ describe.skipIf(missing !== '')(`a qcow2 disk on another one${missing && ` (skip
     }
     await truncate(raw, virtualBytes);
     const backing = { backing: join(root, 'image'), backingFormat: 'raw' } as const;
-    await createOverlay(disk, { virtualBytes, ...backing, content: { raw, clusters } });
+    await create(disk, { virtualBytes, ...backing }, clusters);
     // Counts every cluster of the file, and fails where one is counted wrongly or not at all.
     await run('qemu-img', ['check', disk]);
   }
@@ -83,13 +94,7 @@ describe.skipIf(missing !== '')(`a qcow2 disk on another one${missing && ` (skip
         await file.truncate(3 * GIB);
       }
       const backing = { backing: join(root, 'image'), backingFormat: 'raw' } as const;
-      const caller = new AbortController();
-      const making = createOverlay(
-        disk,
-        { virtualBytes: 3 * GIB, ...backing, content: { raw, clusters } },
-        caller.signal,
-      );
-      await making;
+      await create(disk, { virtualBytes: 3 * GIB, ...backing }, clusters);
       await run('qemu-img', ['check', disk]);
       expect(await holds(0, 32_999)).toBe(true);
       expect((await stat(disk)).blocks * 512).toBeLessThan(MIB);
@@ -102,6 +107,6 @@ describe.skipIf(missing !== '')(`a qcow2 disk on another one${missing && ` (skip
     await expect(createOverlay(disk, backing)).rejects.toThrow('EEXIST');
     const other = join(root, 'other');
     const gone = AbortSignal.abort(new Error('gone'));
-    await expect(createOverlay(other, { ...backing, content: { raw, clusters: [1] } }, gone)).rejects.toThrow('gone');
+    await expect(create(other, backing, [1], gone)).rejects.toThrow('gone');
   });
 });

@@ -1,6 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type { DiskFormat } from '../domain/storage-name.js';
-import { MOST_NEIGHBOURS, neighbours } from './changed-clusters.js';
+import { MOST_NEIGHBOURS, readPadded } from './changed-clusters.js';
 import { BACKING_FORMAT_EXTENSION, CLUSTER_BITS, CLUSTER_BYTES, HEADER_BYTES, MAGIC } from './qcow2-header.js';
 
 const ENTRIES_PER_CLUSTER = CLUSTER_BYTES / 8;
@@ -11,6 +11,10 @@ const COUNTS_PER_CLUSTER = CLUSTER_BYTES / 2;
 const ZEROS = Buffer.alloc(MOST_NEIGHBOURS * CLUSTER_BYTES);
 /** In a table's entry: what it leads to is in this file once, and may be written in place. */
 const COPIED = 1n << 63n;
+/** In a level 2 table's entry: the cluster reads as zeros, whatever lies below. */
+const ZERO = 1n;
+/** Bytes that copying in the background has not written through to the disk, at most. */
+const MOST_UNWRITTEN_BYTES = 8 * 2 ** 20;
 
 export interface Overlay {
   /** Size the guest sees; where it is larger than the backing file, the rest reads as zeros. */
@@ -23,11 +27,25 @@ export interface Overlay {
 }
 
 export interface OverlayContent {
-  /** Holds the whole disk as raw bytes. */
-  readonly raw: string;
-  /** Which clusters of it are taken over, by their number, in order. */
+  /** Numbers of the clusters the overlay has itself, in order. */
   readonly clusters: readonly number[];
+  /** Where the bytes of the nth of these are; undefined for one that reads as zeros and takes no room. */
+  place(n: number): ClusterPlace | undefined;
+  /** Awaited before each piece of at most 1 MiB is copied, where that is to give way to others. */
+  readonly turn?: () => Promise<void>;
 }
+
+export interface ClusterPlace {
+  readonly file: FileHandle;
+  /** In bytes; what lies behind the end of the file is zeros. */
+  readonly offset: number;
+}
+
+/** Clusters of a file that holds the whole disk as raw bytes. */
+export const rawContent = (file: FileHandle, clusters: readonly number[]): OverlayContent => ({
+  clusters,
+  place: (n) => ({ file, offset: (clusters[n] ?? 0) * CLUSTER_BYTES }),
+});
 
 /**
  * Makes a disk that stands on another one. Through to the platter: the guest may soon have everything it has flushed behind
@@ -38,15 +56,17 @@ export interface OverlayContent {
  */
 export async function createOverlay(path: string, overlay: Overlay, signal?: AbortSignal): Promise<void> {
   const clusters = overlay.content?.clusters ?? [];
+  const pieces = overlay.content === undefined ? [] : piecesOf(overlay.content);
+  const dataClusters = pieces.reduce((sum, { count }) => sum + count, 0);
   const l1Entries = Math.ceil(overlay.virtualBytes / L1_ENTRY_BYTES);
   const l1Clusters = Math.max(1, Math.ceil(l1Entries / ENTRIES_PER_CLUSTER));
   const tables = [...new Set(clusters.map(tableOf))];
-  const others = 2 + l1Clusters + tables.length + clusters.length;
+  const others = 2 + l1Clusters + tables.length + dataClusters;
   const refcountBlocks = blocksFor(others);
   const l1Table = 2 + refcountBlocks;
   const firstL2 = l1Table + l1Clusters;
   const firstData = firstL2 + tables.length;
-  const total = firstData + clusters.length;
+  const total = firstData + dataClusters;
 
   const refcountTable = Buffer.alloc(8 * refcountBlocks);
   for (let i = 0; i < refcountBlocks; i++) refcountTable.writeBigUInt64BE(offsetOf(2 + i), 8 * i);
@@ -56,10 +76,14 @@ export async function createOverlay(path: string, overlay: Overlay, signal?: Abo
   tables.forEach((table, i) => l1.writeBigUInt64BE(offsetOf(firstL2 + i) | COPIED, 8 * table));
   const l2 = Buffer.alloc(tables.length * CLUSTER_BYTES);
   const placeOf = new Map(tables.map((table, i) => [table, i]));
-  clusters.forEach((cluster, i) => {
+  const setEntry = (n: number, value: bigint): void => {
+    const cluster = clusters[n] ?? 0;
     const entry = (placeOf.get(tableOf(cluster)) ?? 0) * ENTRIES_PER_CLUSTER + (cluster % ENTRIES_PER_CLUSTER);
-    l2.writeBigUInt64BE(offsetOf(firstData + i) | COPIED, 8 * entry);
-  });
+    l2.writeBigUInt64BE(value, 8 * entry);
+  };
+  for (let n = 0; n < clusters.length; n++) setEntry(n, ZERO);
+  let next = firstData;
+  for (const { first, count } of pieces) for (let i = 0; i < count; i++) setEntry(first + i, offsetOf(next++) | COPIED);
 
   await using file = await open(path, 'wx', 0o600);
   await file.truncate(total * CLUSTER_BYTES); // what is not written is zeros
@@ -69,7 +93,7 @@ export async function createOverlay(path: string, overlay: Overlay, signal?: Abo
   if (overlay.content !== undefined) {
     await file.write(l1, 0, undefined, l1Table * CLUSTER_BYTES);
     await file.write(l2, 0, undefined, firstL2 * CLUSTER_BYTES);
-    await copyContent(overlay.content, file, firstData, signal);
+    await copyPieces(pieces, file, firstData, overlay.content.turn, signal);
   }
   await file.datasync();
 }
@@ -98,22 +122,60 @@ function headerOf({ virtualBytes, backing, backingFormat }: Overlay, l1Entries: 
   return Buffer.concat([header, extension, name]);
 }
 
-async function copyContent(
-  { raw, clusters }: OverlayContent,
-  file: FileHandle,
+/** Neighbours in a file's bytes, as many as are copied at once: `count` of the content's clusters from its `first` one on. */
+interface Piece extends ClusterPlace {
+  readonly first: number;
+  readonly count: number;
+}
+
+function piecesOf(content: OverlayContent): readonly Piece[] {
+  const pieces: Piece[] = [];
+  for (let first = 0; first < content.clusters.length;) {
+    const place = content.place(first);
+    let count = 1;
+    if (place !== undefined) {
+      const follows = (next: ClusterPlace | undefined): boolean =>
+        next?.file === place.file && next.offset === place.offset + count * CLUSTER_BYTES;
+      while (
+        count < MOST_NEIGHBOURS &&
+        first + count < content.clusters.length &&
+        follows(content.place(first + count))
+      )
+        count += 1;
+      pieces.push({ ...place, first, count });
+    }
+    first += count;
+  }
+  return pieces;
+}
+
+async function copyPieces(
+  pieces: readonly Piece[],
+  output: FileHandle,
   firstData: number,
+  turn: OverlayContent['turn'],
   signal?: AbortSignal,
 ): Promise<void> {
-  await using source = await open(raw, 'r');
-  let place = firstData;
-  for (const { first, count } of neighbours(clusters)) {
+  const buffer = Buffer.alloc(MOST_NEIGHBOURS * CLUSTER_BYTES);
+  let [next, unwritten] = [firstData, 0];
+  for (const { file, offset, count } of pieces) {
+    await turn?.();
     signal?.throwIfAborted();
-    // The last one may be cut short by the end of the disk: a whole cluster is there all the same, of zeros from there on.
-    const bytes = Buffer.alloc(count * CLUSTER_BYTES);
-    await source.read(bytes, 0, bytes.length, first * CLUSTER_BYTES);
-    if (!bytes.equals(ZEROS.subarray(0, bytes.length))) await file.write(bytes, 0, bytes.length, place * CLUSTER_BYTES);
-    place += count;
+    const bytes = buffer.subarray(0, count * CLUSTER_BYTES);
+    await readPadded(file, bytes, offset);
+    if (!bytes.equals(ZEROS.subarray(0, bytes.length))) await writeAll(output, bytes, next * CLUSTER_BYTES);
+    next += count;
+    unwritten += count;
+    // Who gives way does not leave all of it to the end either, when others that flush would have to wait for it.
+    if (turn === undefined || unwritten * CLUSTER_BYTES < MOST_UNWRITTEN_BYTES) continue;
+    await output.datasync();
+    unwritten = 0;
   }
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer, offset: number): Promise<void> {
+  for (let done = 0; done < bytes.length;)
+    done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
 }
 
 /** Refcount blocks for so many clusters and for themselves. */

@@ -6,7 +6,19 @@ export abstract class WithoutLayers {
     return Promise.resolve(false);
   }
 
-  prepareLayer({ root }: CapturePaths): Promise<never> {
+  prepareLayer(folder: CapturePaths): Promise<never> {
+    return this.refuse(folder);
+  }
+
+  mergeLayers(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  changeBacking(folder: CapturePaths): Promise<never> {
+    return this.refuse(folder);
+  }
+
+  private refuse({ root }: CapturePaths): Promise<never> {
     return Promise.reject(new Error(`the disk in ${root} is a raw one, which has no layers`));
   }
 }

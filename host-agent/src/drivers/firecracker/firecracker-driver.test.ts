@@ -155,6 +155,7 @@ describe('The Firecracker driver, against the double', () => {
     expect(error).toMatchObject({ kind: 'Unreachable', reason: 'CHANNEL_UNREACHABLE' });
     (await vm.dialGuest()).on('error', () => undefined).destroy();
     await expect(vm.layDisk('x')).rejects.toThrow(Unsupported);
+    await expect(vm.changeBacking('x')).rejects.toThrow(Unsupported);
   });
 
   const BOOT_CALLS = [

@@ -87,12 +87,11 @@ export abstract class HttpVm<Parts extends HttpVmParts = HttpVmParts> implements
   }
 
   layDisk(): Promise<void> {
-    return Promise.reject(
-      new Unsupported(`driver ${this.driver} cannot lay disks on a running VM: it lacks the capability diskLayers`, {
-        reason: 'CAPABILITY_MISSING',
-        metadata: { driver: this.driver, capability: 'diskLayers' },
-      }),
-    );
+    return this.withoutLayers();
+  }
+
+  changeBacking(): Promise<void> {
+    return this.withoutLayers();
   }
 
   diskFile(): Promise<string> {
@@ -134,6 +133,15 @@ export abstract class HttpVm<Parts extends HttpVmParts = HttpVmParts> implements
       if (!wasHeld) channel.release();
       throw error;
     }
+  }
+
+  private withoutLayers(): Promise<never> {
+    return Promise.reject(
+      new Unsupported(`driver ${this.driver} cannot lay disks on a running VM: it lacks the capability diskLayers`, {
+        reason: 'CAPABILITY_MISSING',
+        metadata: { driver: this.driver, capability: 'diskLayers' },
+      }),
+    );
   }
 
   private async letGo(): Promise<void> {

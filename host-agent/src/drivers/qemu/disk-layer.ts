@@ -30,6 +30,31 @@ export async function addLayer(qmp: QmpClient, file: string, signal?: AbortSigna
   }
 }
 
+/**
+ * Lets the disk's top stand on another file; see the driver port. QEMU reads through the new file first, and then says so in the
+ * top's header: whoever ends in between leaves a disk that stands on what it stood on, with the same content.
+ */
+export async function changeBacking(
+  qmp: QmpClient,
+  spec: Pick<MachineSpec, 'disk'>,
+  file: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const backing = nodeOf(file);
+  const top = await topNode(qmp, signal);
+  const path = await diskFileOf(qmp, spec, signal);
+  try {
+    await qmp.run('blockdev-add', { ...diskNode(backing, { path: file, format: 'qcow2' }), 'read-only': true }, signal);
+    // Everything that is not said again would be as QEMU has it by default.
+    await qmp.run('blockdev-reopen', { options: [{ ...diskNode(top, { path, format: 'qcow2' }), backing }] }, signal);
+    const header = { device: top, 'image-node-name': top, 'backing-file': basename(file) };
+    await qmp.run('change-backing-file', header, signal);
+  } finally {
+    // What is not read through any more: the new file where that failed, or the layers it replaces.
+    await dropLooseLayers(qmp);
+  }
+}
+
 /** Absolute path of the file that takes the disk's writes, by the name under which its VMM knows it. */
 export async function diskFileOf(
   qmp: QmpClient,
@@ -40,12 +65,21 @@ export async function diskFileOf(
   return node === DISK_NODE ? disk.path : join(dirname(disk.path), `${node}${ENDING}`);
 }
 
-/** Removes what a daemon that ended in the middle of {@link addLayer} left in the VMM. */
-export async function dropLooseLayer(qmp: QmpClient, signal?: AbortSignal): Promise<void> {
-  const nodes = await qmp.execute('query-named-block-nodes', { flat: true }, NODES, signal);
-  for (const { 'node-name': node } of nodes)
-    // QEMU refuses for those that are in use, which are all but one at most.
-    if (node.startsWith('layer-')) await qmp.run('blockdev-del', { 'node-name': node }, signal).catch(() => undefined);
+/** Closes files the VMM does not read through: of a daemon that ended in the middle of {@link addLayer}, or layers that were replaced. */
+export async function dropLooseLayers(qmp: QmpClient, signal?: AbortSignal): Promise<void> {
+  for (let dropped = true; dropped;) {
+    dropped = false;
+    for (const { 'node-name': node } of await qmp.execute('query-named-block-nodes', { flat: true }, NODES, signal)) {
+      if (!node.startsWith('layer-') && node !== DISK_NODE) continue;
+      // QEMU refuses for those that are in use, by the VM or by one above that is to go as well.
+      const gone = qmp.run('blockdev-del', { 'node-name': node }, signal);
+      dropped =
+        (await gone.then(
+          () => true,
+          () => false,
+        )) || dropped;
+    }
+  }
 }
 
 async function topNode(qmp: QmpClient, signal: AbortSignal | undefined): Promise<string> {

@@ -22,7 +22,7 @@ import { vmmLog } from '../vmm-log.js';
 import { exitOfAdopted } from './adopted-exit.js';
 import { INCOMING_ARGUMENTS, kernelArguments, machineArguments } from './command-line.js';
 import { cpuModelFor } from './cpu-model.js';
-import { dropLooseLayer } from './disk-layer.js';
+import { dropLooseLayers } from './disk-layer.js';
 import { removeTraces, settleHandOver } from './hand-over.js';
 import { inspectInstallation, type Accelerator, type MachineFacts, type QemuInstallation } from './installation.js';
 import { probeKvm } from './kvm-probe.js';
@@ -152,7 +152,7 @@ export class QemuDriver implements HypervisorDriver {
       }
       try {
         const facts = await factsOf(process, qmp, limited);
-        await dropLooseLayer(qmp, limited);
+        await dropLooseLayers(qmp, limited);
         const exited = exitOfAdopted(process, qmp, vmmLog(spec));
         const memory = await identifyFile(spec.memoryFile);
         this.options.logger.debug({ pid: process.pid }, 'VMM adopted');

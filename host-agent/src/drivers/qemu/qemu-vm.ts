@@ -21,7 +21,7 @@ import type {
 import { checkSameMachine } from '../capture-check.js';
 import { captureVm } from './capture.js';
 import { ConsoleRotation } from './console-rotation.js';
-import { addLayer, diskFileOf } from './disk-layer.js';
+import { addLayer, changeBacking, diskFileOf } from './disk-layer.js';
 import { removeTraces } from './hand-over.js';
 import type { MachineFacts } from './installation.js';
 import { q35Regions } from './memory-layout.js';
@@ -119,6 +119,10 @@ export class QemuVm implements Vm {
 
   async layDisk(file: string, signal?: AbortSignal): Promise<void> {
     await addLayer(this.parts.qmp, file, signal);
+  }
+
+  async changeBacking(file: string, signal?: AbortSignal): Promise<void> {
+    await changeBacking(this.parts.qmp, this.parts.spec, file, signal);
   }
 
   async diskFile(signal?: AbortSignal): Promise<string> {

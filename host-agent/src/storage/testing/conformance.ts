@@ -15,7 +15,9 @@ const [IN_IMAGE, IN_HOLE] = [8 * MIB, 24 * MIB];
 /** What every disk storage promises, whatever it is kept in. */
 export function describeDiskStorage(subject: StorageSubject): void {
   const { title, missing } = subject;
-  describe.skipIf(missing !== '')(`the disk storage ${title}${missing && ` (skipped: ${missing})`}`, () => {
+  const name = `the disk storage ${title}${missing && ` (skipped: ${missing})`}`;
+  // File systems are made full and written through to their devices, which takes as long as it takes.
+  describe.skipIf(missing !== '')(name, { timeout: 60_000 }, () => {
     let lab: StorageLab;
     let storage: DiskStorage;
     let content: DiskContent;
