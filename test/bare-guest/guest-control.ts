@@ -3,6 +3,7 @@ import { open, readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { GuestMemory, Vm } from '../../host-agent/src/ports/driver.js';
+import { Unreachable } from '../../shared/src/errors.js';
 import { FRAME_LAYOUT } from '../../shared/src/mailbox/frame-layout.js';
 import { FRAME_ADDRESS, TICKS_ADDRESS } from './bare-guest.js';
 
@@ -50,6 +51,15 @@ export async function deliverAndResume(vm: Vm, payload: string): Promise<void> {
     await deliver(memory, payload);
   }
   await vm.resume();
+}
+
+/** For a guest that ends as soon as it runs: its VMM may be gone before it has answered, which is no failure. */
+export async function unlessGone(answer: Promise<unknown>): Promise<void> {
+  try {
+    await answer;
+  } catch (error) {
+    if (!(error instanceof Unreachable) || error.reason !== 'VMM_GONE') throw error;
+  }
 }
 
 /** How far the guest has counted, as it is in its memory. */

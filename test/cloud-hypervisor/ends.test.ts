@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CloudHypervisorApi } from '../../host-agent/src/drivers/cloud-hypervisor/cloud-hypervisor-api.js';
 import { processEnded } from '../../host-agent/src/os/process-identity.js';
-import { deliver, deliverAndResume } from '../bare-guest/guest-control.js';
+import { deliver, deliverAndResume, unlessGone } from '../bare-guest/guest-control.js';
 import { NOTHING_LEFT, leftIn } from '../bare-guest/left-behind.js';
 import { ConformanceLab, type Base } from '../conformance/conformance-lab.js';
 import { CLOUD_HYPERVISOR } from '../conformance/subjects/cloud-hypervisor.js';
@@ -19,7 +19,7 @@ describe.skipIf(missing !== '')(`Cloud Hypervisor: how VMs end${missing && ` (sk
 
   it('ends when its guest powers off, in order, and says so', async () => {
     const { vm, spec } = await lab.fork('off', base);
-    await deliverAndResume(vm, 'poweroff');
+    await unlessGone(deliverAndResume(vm, 'poweroff'));
     expect(await vm.exited).toMatchObject({ code: 0, signal: null, cause: 'powered-off' });
     await vm.kill();
     expect(await leftIn(spec)).toEqual(NOTHING_LEFT);
@@ -33,7 +33,7 @@ describe.skipIf(missing !== '')(`Cloud Hypervisor: how VMs end${missing && ` (sk
     }
     await vm.detach();
     const api = new CloudHypervisorApi(spec);
-    await api.resume();
+    await unlessGone(api.resume());
     while (await api.isRunning()); // nobody else is there to be told
     await api.close();
     const adopted = lab.keep((await lab.newDriver().adopt(vm.process, spec))!);
@@ -50,7 +50,7 @@ describe.skipIf(missing !== '')(`Cloud Hypervisor: how VMs end${missing && ` (sk
     }
     await vm.detach();
     const api = new CloudHypervisorApi(spec);
-    await api.resume();
+    await unlessGone(api.resume());
     await processEnded(vm.process);
     await api.close();
     expect(await lab.newDriver().adopt(vm.process, spec)).toBeUndefined();

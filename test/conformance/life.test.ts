@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { DRIVER_CAPABILITIES } from '../../host-agent/src/domain/driver-capabilities.js';
 import { InvalidState, Unreachable, Unsupported } from '../../shared/src/errors.js';
-import { consoleSays, deliverAndResume, ticksGoOn, ticksOf } from '../bare-guest/guest-control.js';
+import { consoleSays, deliverAndResume, ticksGoOn, ticksOf, unlessGone } from '../bare-guest/guest-control.js';
 import { NOTHING_LEFT, leftIn } from '../bare-guest/left-behind.js';
 import { FRAME_MAGIC } from '../../shared/src/mailbox/frame-layout.js';
 import { FRAME_ADDRESS } from '../bare-guest/bare-guest.js';
@@ -54,7 +54,7 @@ await forEachDriver('the life of a VM', (lab) => {
 
   it('ends when its guest resets it, and says so', async () => {
     const { vm, spec } = await lab().fork('reset', await lab().base('source'));
-    await deliverAndResume(vm, 'reset');
+    await unlessGone(deliverAndResume(vm, 'reset'));
     await consoleSays(spec, '1:reset\n');
     expect(await vm.exited).toMatchObject({ signal: null, ...lab().subject.traits.reset });
     await vm.kill();

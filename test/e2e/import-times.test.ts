@@ -1,12 +1,12 @@
 import { readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { quantile } from '@offshoot/host-agent/bench/statistics.js';
 import { OciLayoutOfTest } from '@offshoot/host-agent/images/testing/oci-layout-of-test.js';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import { debianTar, missingForDebian } from '../harness/debian-tar.js';
 import { deleteImage, importImage } from '../harness/image-directory.js';
 import { ImportLab } from '../harness/import-lab.js';
+import { timeInTurn } from '../harness/time-in-turn.js';
 
 /** In a test run one shows that both ways work; OFFSHOOT_IMPORT_ROUNDS=10 is a measurement. */
 const ROUNDS = Number(process.env.OFFSHOOT_IMPORT_ROUNDS ?? '1');
@@ -34,21 +34,16 @@ describe.skipIf(missing !== '')(`an OCI layout of a Debian root${missing && ` (s
         await execa('mkfs.ext4', ['-q', '-F', '-d', join(bundle, 'rootfs'), disk, '1G']);
       },
     };
-    const times = new Map(Object.keys(ways).map((name) => [name, [] as number[]]));
-    for (let round = 0; round < ROUNDS; round++)
-      for (const [name, way] of Object.entries(ways)) {
-        const started = performance.now();
-        await way();
-        times.get(name)!.push(performance.now() - started);
-        await execa('sync', ['-f', lab.scratch]); // what one has written is not written while the next is timed
-        if (name === 'offshoot') await deleteImage(lab.host, 'debian');
-        else {
-          expect((await stat(disk)).size).toBe(2 ** 30);
-          await rm(bundle, { recursive: true });
-          await rm(disk);
-        }
+    const told = await timeInTurn(ways, ROUNDS, async (name) => {
+      await execa('sync', ['-f', lab.scratch]); // what one has written is not written while the next is timed
+      if (name === 'offshoot') {
+        await deleteImage(lab.host, 'debian');
+        return;
       }
-    const told = [...times].map(([name, ms]) => `${name} ${quantile(ms, 0.5).toFixed(0)}`);
-    console.log(`Debian minbase, ${String(ROUNDS)} rounds, p50 ms: ${told.join(', ')}`);
+      expect((await stat(disk)).size).toBe(2 ** 30);
+      await rm(bundle, { recursive: true });
+      await rm(disk);
+    });
+    console.log(`Debian minbase, ${told}`);
   });
 });

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rm, stat } from 'node:fs/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { quantile } from '../../host-agent/src/bench/statistics.js';
 import { MountLab, missingFor } from '../../host-agent/src/os/testing/mount-lab.js';
 import { CapturePaths } from '../../host-agent/src/paths.js';
 import { RawDisks } from '../../host-agent/src/storage/raw-disks.js';
+import { timeInTurn } from '../harness/time-in-turn.js';
 
 const [MIB, GIB] = [2 ** 20, 2 ** 30];
 const DISK_BYTES = 10 * GIB;
@@ -83,17 +83,11 @@ for (const { storage, type, ownMib } of DISKS) {
           ]),
         ),
       };
-      const times = new Map(Object.keys(ways).map((name) => [name, [] as number[]]));
-      for (let round = 0; round < ROUNDS; round++)
-        for (const [name, way] of Object.entries(ways)) {
-          const started = performance.now();
-          await way();
-          times.get(name)!.push(performance.now() - started);
-          await rm(clone.disk('raw'));
-          await execa('sync', ['-f', source.root]); // what one has written is not written while the next is timed
-        }
-      const told = [...times].map(([name, ms]) => `${name} ${quantile(ms, 0.5).toFixed(1)} ms`);
-      console.log(`${storage} on ${type}, ${String(ROUNDS)} rounds, p50: ${told.join(', ')}`);
+      const told = await timeInTurn(ways, ROUNDS, async () => {
+        await rm(clone.disk('raw'));
+        await execa('sync', ['-f', source.root]); // what one has written is not written while the next is timed
+      });
+      console.log(`${storage} on ${type}, ${told}`);
     });
   });
 }
