@@ -15,6 +15,14 @@ files |= set(glob.glob(os.path.join(os.path.dirname(encodings.__file__), "*.py")
 print(os.path.realpath(sys.executable), *sorted(files), sep="\\n")
 `;
 
+const DEFAULT_IMAGE = 'default';
+
+interface ImageRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: string;
+}
+
 const LIBRARY = fileURLToPath(new URL('../../sdk/python', import.meta.url));
 
 /**
@@ -37,12 +45,15 @@ export function makePythonImage(directory: string, scratch: string): void {
   writeIntoDisk(tree, join(image, 'rootfs.ext4'), scratch);
 }
 
-/** Id of the image the default one of this checkout is: the last built. */
+/** Id of the image the default one of this checkout is: the last built. Other tests import images of other names there. */
 function newestDefault(): string {
-  const images = readdirSync(IMAGES).filter((name) => /^[0-9a-f]{64}$/.test(name));
-  const builtAt = (id: string): string =>
-    (JSON.parse(readFileSync(join(IMAGES, id, 'image.json'), 'utf8')) as { createdAt: string }).createdAt;
-  return images.reduce((newest, id) => (builtAt(id) > builtAt(newest) ? id : newest));
+  const [newest] = readdirSync(IMAGES)
+    .filter((name) => /^[0-9a-f]{64}$/.test(name))
+    .map((id) => JSON.parse(readFileSync(join(IMAGES, id, 'image.json'), 'utf8')) as ImageRecord)
+    .filter(({ name }) => name === DEFAULT_IMAGE)
+    .sort((one, other) => other.createdAt.localeCompare(one.createdAt));
+  if (newest === undefined) throw new Error(`no default image was built in ${IMAGES}`);
+  return newest.id;
 }
 
 function layOutPython(tree: string): void {
