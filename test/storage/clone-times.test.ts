@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rm, stat, statfs } from 'node:fs/promises';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MountLab, missingFor, type MountedFilesystem } from '../../host-agent/src/os/testing/mount-lab.js';
@@ -69,7 +69,9 @@ for (const { storage, type, ownMib } of DISKS) {
       // Mounted anew: what a file system sets aside for a file that was just written counts as taken until then.
       const free = async (): Promise<number> => {
         await mounts.remount(filesystem);
-        return Number((await execa('df', ['--output=avail', '--block-size=1', source.root])).stdout.split('\n')[1]);
+        // Not df: it looks the path up in its own mount namespace, and tells of the file system that is there.
+        const { bavail, bsize } = await statfs(source.root);
+        return bavail * bsize;
       };
       const before = await free();
       await new RawDisks(storage).clone(source, clone);
