@@ -1,6 +1,7 @@
-import { rename, rm, stat } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { mintLayerName, type LayerName } from '../domain/layer-name.js';
 import { syncDirectory } from '../os/durable-file.js';
+import { allocatedBytes } from '../os/storage-use.js';
 import type { CapturePaths } from '../paths.js';
 import type { LayerMerge } from '../ports/disk-storage.js';
 import { layersOf } from './disk-layers.js';
@@ -32,8 +33,7 @@ export class NewestLayers implements LayerMerge {
     signal?: AbortSignal,
   ): Promise<NewestLayers | undefined> {
     const layers = layersOf(folder);
-    // stat(2) counts in these, whatever the filesystem's own blocks are.
-    const bytes = await Promise.all(layers.map(async (name) => (await stat(folder.layer(name))).blocks * 512));
+    const bytes = await Promise.all(layers.map((name) => allocatedBytes(folder.layer(name))));
     const due = layers.slice(0, layersToMerge(bytes));
     const [newest] = due;
     if (newest === undefined) return undefined;

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa, execaSync } from 'execa';
@@ -154,6 +154,11 @@ describe.skipIf(missing !== '')(`layers made one${missing && ` (skipped: ${missi
     await expect(createMerged(file('c'), { files: [file(2), file(1)], turn }, caller.signal)).rejects.toThrow('gone');
   });
 
+  async function writeAt(path: string, bytes: Buffer, offset: number): Promise<void> {
+    await using handle = await open(path, 'r+');
+    await handle.write(bytes, 0, bytes.length, offset);
+  }
+
   it('are not made of files whose clusters are not plain, or whose disks differ', async () => {
     await layer(1, 'write -P 1 0 64k');
     const backing = ['-b', name(1), '-F', 'qcow2'];
@@ -167,6 +172,10 @@ describe.skipIf(missing !== '')(`layers made one${missing && ` (skipped: ${missi
     );
     await execa('qemu-img', ['create', '-q', '-f', 'qcow2', ...backing, file(2), '8M']);
     await expect(merge(2, 1)).rejects.toThrow('are no layers of one disk');
+    await layer(2);
+    const levelOneEntries = Buffer.from([0xff, 0xff, 0xff, 0xff]);
+    await writeAt(file(2), levelOneEntries, 36);
+    await expect(merge(2, 1)).rejects.toThrow('is no plain qcow2 disk');
     await truncate(file(2), 0);
     await expect(merge(2, 1)).rejects.toThrow('is no plain qcow2 disk');
   });

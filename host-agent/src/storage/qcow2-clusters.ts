@@ -8,6 +8,9 @@ const ZERO_BIT = 1;
 const COMPRESSED_BIT = 0x4000_0000; // of the upper half
 const OFFSET_MASKS = [0x00ff_ffff, 0xffff_fe00] as const; // upper and lower half
 
+/** QEMU's own limit, QCOW_MAX_L1_SIZE of 32 MiB: tables for 2 PiB. */
+const MOST_LEVEL1_ENTRIES = 2 ** 22;
+
 /** What one cluster is in one file. */
 export type ClusterState = { readonly offset: number } | 'zeros' | 'below';
 
@@ -34,7 +37,9 @@ export class Qcow2Clusters implements AsyncDisposable {
       const incompatibleFeatures = header.readBigUInt64BE(72);
       const isPlain = header.readUInt32BE(4) === 3 && header.readUInt32BE(20) === CLUSTER_BITS && encryption === 0;
       if (header.readUInt32BE(0) !== MAGIC || !isPlain || incompatibleFeatures !== 0n) throw malformed(path);
-      const level1 = Buffer.alloc(8 * header.readUInt32BE(36));
+      const entries = header.readUInt32BE(36);
+      if (entries > MOST_LEVEL1_ENTRIES) throw malformed(path);
+      const level1 = Buffer.alloc(8 * entries);
       await readPadded(file, level1, Number(header.readBigUInt64BE(40)));
       return new Qcow2Clusters(file, path, Number(header.readBigUInt64BE(24)), level1);
     } catch (error) {

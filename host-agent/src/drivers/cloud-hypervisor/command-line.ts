@@ -1,6 +1,7 @@
 import { relative } from 'node:path';
 import { InvalidInput, Unsupported } from '@offshoot/shared/errors.js';
 import type { LaunchSpec, MachineSpec } from '../../ports/driver.js';
+import { assertRawDisk } from '../http-api/raw-disk.js';
 import { filesOf } from './vmm-files.js';
 
 /** Numbers of inherited descriptors, as the VMM sees them. */
@@ -32,7 +33,8 @@ export function seenFrom({ directory }: Pick<MachineSpec, 'directory'>, path: st
 }
 
 /** Checks what can be known of a machine before its VMM is started. */
-export function assertFits({ nic, memoryBytes }: MachineSpec): void {
+export function assertFits({ disk, nic, memoryBytes }: MachineSpec): void {
+  assertRawDisk('cloud-hypervisor', 'Cloud Hypervisor', disk);
   if (nic.backend.kind === 'user')
     throw new Unsupported(
       'Cloud Hypervisor has no network stack of its own: it lacks the capability userNetwork; the daemon needs network.mode tap',
@@ -59,8 +61,7 @@ export function launchArguments(spec: LaunchSpec, inherited: InheritedDescriptor
     '--memory-zone',
     `id=${DEVICES.memory},size=${String(spec.memoryBytes / MIB)}M,file=${inFolder(spec.memoryFile)},shared=on`,
     '--disk',
-    `id=${DEVICES.disk},path=${inFolder(disk.path)},image_type=${disk.format}` +
-      (disk.format === 'qcow2' ? ',backing_files=on' : ''),
+    `id=${DEVICES.disk},path=${inFolder(disk.path)},image_type=raw`,
     ...(inherited.tap === undefined
       ? []
       : ['--net', `id=${DEVICES.card},fd=[${String(inherited.tap)}],mac=${nic.mac}`]),

@@ -32,9 +32,6 @@ const MEMORY_STATE = z.object({
 /** The list of what was to be written of the memory, in the memory manager's state. */
 const MEMORY_RANGES = /"memory_ranges":\{"data":\[(?:\{"gpa":\d+,"length":\d+\},?)*\]\}/g;
 
-/** How Cloud Hypervisor spells what the port calls a format. */
-const IMAGE_TYPES: Readonly<Record<MachineSpec['disk']['format'], string>> = { raw: 'Raw', qcow2: 'Qcow2' };
-
 /**
  * The description of a captured VM as that of another instance: our own devices, which are known by their names, get that one's
  * files; memory is mapped privately from its base. The kernel's command line and every other text stay as they are.
@@ -59,7 +56,7 @@ export function configFor(spec: MachineSpec, config: string): string {
   return JSON.stringify({
     ...parsed,
     memory: { ...parsed.memory, zones: [{ ...zone, file: spec.memoryFile, shared: false }] },
-    disks: [{ ...disk, path: seenFrom(spec, spec.disk.path), image_type: IMAGE_TYPES[spec.disk.format] }],
+    disks: [{ ...disk, path: seenFrom(spec, spec.disk.path) }],
     // The host's address belongs to the TAP of the source.
     ...(card === undefined ? {} : { net: [{ ...card, mac: spec.nic.mac, host_mac: null }] }),
     vsock: { ...parsed.vsock, socket: seenFrom(spec, filesOf(spec).vsock) },

@@ -134,7 +134,7 @@ describe('The Firecracker driver, against the double', () => {
   it('refuses what Firecracker has not, before anything is started', async () => {
     const spec = await specOf();
     const qcow2 = { ...spec, disk: { ...spec.disk, format: 'qcow2' as const } };
-    await expect(driver().launch(qcow2)).rejects.toThrow(/reads raw disks only, .* is qcow2/);
+    await expect(driver().launch(qcow2)).rejects.toThrow(/has raw disks only, .* is qcow2/);
     const user = { kind: 'user', subnet: '10.0.0.0/24', gateway: '10.0.0.1' } as const;
     await expect(driver().launch({ ...spec, nic: { ...spec.nic, backend: user } })).rejects.toMatchObject({
       kind: 'Unsupported',

@@ -2,6 +2,7 @@ import { relative } from 'node:path';
 import { InvalidInput, Unsupported } from '@offshoot/shared/errors.js';
 import type { LaunchSpec, MachineSpec, RestoreSpec } from '../../ports/driver.js';
 import type { ApiCall } from '../http-api/http-api.js';
+import { assertRawDisk } from '../http-api/raw-disk.js';
 import { consoleLog } from '../vmm-log.js';
 import { CONSOLE_LIMIT } from './console-log.js';
 import { socketsOf } from './vmm-sockets.js';
@@ -33,11 +34,7 @@ export function seenFrom({ directory }: Pick<MachineSpec, 'directory'>, path: st
 
 /** Checks what can be known of a machine before its VMM is started. */
 export function assertFits({ disk, nic, memoryBytes }: MachineSpec): void {
-  if (disk.format !== 'raw')
-    throw new Unsupported(`Firecracker reads raw disks only, ${disk.path} is ${disk.format}: it lacks diskLayers`, {
-      reason: 'CAPABILITY_MISSING',
-      metadata: { driver: 'firecracker', capability: 'diskLayers' },
-    });
+  assertRawDisk('firecracker', 'Firecracker', disk);
   if (nic.backend.kind === 'user')
     throw new Unsupported(
       'Firecracker has no network stack of its own: it lacks the capability userNetwork; the daemon needs network.mode tap',

@@ -63,7 +63,7 @@ export class CloudHypervisorDouble {
 
   private described(): Config {
     const zone = parseFields(this.option('--memory-zone'), ['id', 'size', 'file', 'shared']);
-    const disk = parseFields(this.option('--disk'), ['id', 'path', 'image_type', 'backing_files']);
+    const disk = parseFields(this.option('--disk'), ['id', 'path', 'image_type']);
     const vsock = parseFields(this.option('--vsock'), ['id', 'cid', 'socket']);
     const net = this.options.get('--net');
     const card = net === undefined ? undefined : parseFields(net, ['id', 'fd', 'mac']);
