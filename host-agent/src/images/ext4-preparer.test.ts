@@ -2,6 +2,9 @@ import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freeBytes } from '../os/disk-space.js';
+import { sparseCopy } from '../os/sparse-copy.js';
+import { MountLab, missingFor } from '../os/testing/mount-lab.js';
 import { countIn } from './debugfs.js';
 import { writeExt4 } from './ext4-disk.js';
 import { Ext4Preparer } from './ext4-preparer.js';
@@ -86,6 +89,32 @@ describe('an ext4 disk that has become larger', () => {
       reason: 'DISK_INVALID',
     });
   });
+
+  it('is refused when it has errors, and which', async () => {
+    await runTool('debugfs', ['-w', '-R', 'set_inode_field /etc block_count 9', disk]);
+    await runTool('debugfs', ['-w', '-R', 'set_inode_field /etc mode 0', disk]);
+    await expect(preparer.prepare(disk, folder, { grow: true, files: [] })).rejects.toMatchObject({
+      reason: 'DISK_INVALID',
+      message: expect.stringMatching(/has errors: e2fsck ended with status 4: .*[Ii]node/) as string,
+    });
+  });
+
+  const lacking = missingFor('tmpfs');
+  it.skipIf(lacking !== '')(
+    `says so when there is no room for what its journal has${lacking && ` (skipped: ${lacking})`}`,
+    async () => {
+      await leaveInJournal(0xa5);
+      await using mounts = await MountLab.open();
+      const { path } = await mounts.mount('tmpfs', 'size=64m');
+      const elsewhere = join(path, 'disk');
+      await sparseCopy(disk, elsewhere);
+      await writeFile(join(path, 'filler'), Buffer.alloc(await freeBytes(path)));
+      await expect(preparer.prepare(elsewhere, folder, { grow: false, files: [] })).rejects.toMatchObject({
+        kind: 'Capacity',
+        reason: 'DISK_FULL',
+      });
+    },
+  );
 
   it('is left as it is for a caller that has gone', async () => {
     await truncate(disk, GIB);

@@ -21,6 +21,11 @@ describe('runTool', () => {
     });
   });
 
+  it.each(['1', '2'])('does so on whichever output the program says it: %s', async (output) => {
+    const script = `echo "disk: No space left on device" >&${output}; exit 8`;
+    await expect(runProgram('sh', ['-c', script])).rejects.toMatchObject({ reason: 'DISK_FULL' });
+  });
+
   it('ends the program when the signal fires', async () => {
     const controller = new AbortController();
     const running = runProgram('tail', ['-f', '/dev/null'], { signal: controller.signal });
@@ -34,6 +39,15 @@ describe('runTool', () => {
     );
     expect(failure).toBeInstanceOf(ToolFailure);
     expect((failure as ToolFailure).stderr).toContain('/nonexistent.deb');
+  });
+
+  it.each([
+    ['echo "inode 12 is wrong"; echo >&2 "version 1"', 'sh ended with status 4: inode 12 is wrong; version 1'],
+    ['true', 'sh ended with status 4: Command failed with exit code 4: sh -c'],
+  ])('says what it said on both outputs, or that it said nothing: %s', async (script, message) => {
+    await expect(runProgram('sh', ['-c', `${script}; exit 4`])).rejects.toMatchObject({
+      message: expect.stringContaining(message) as string,
+    });
   });
 });
 

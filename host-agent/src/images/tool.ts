@@ -46,8 +46,10 @@ export class ToolFailure extends Corrupt {
     readonly exitCode: number | undefined,
     /** Whole. */
     readonly stderr: string,
+    /** What it said in all, in the order in which the end says most. */
+    said = stderr,
   ) {
-    super(`${tool} ended with ${describeEnd(exitCode)}: ${lastLines(stderr)}`, {
+    super(`${tool} ended with ${describeEnd(exitCode)}: ${lastLines(said)}`, {
       reason: 'TOOL_FAILED',
       metadata: { tool, exit_code: String(exitCode ?? '') },
     });
@@ -76,7 +78,10 @@ export async function runProgram(
     reject: false,
   });
   if (!result.failed) return { stdout: result.stdout, stderr: result.stderr };
-  throw failureOf(program, result, options.signal, packageName);
+  // e2fsck says what is wrong on its standard output, and which version it is on the other.
+  const { stdout, stderr, exitCode, shortMessage, cause, code } = result;
+  const ended = { stderr, said: `${stdout}\n${stderr}`, exitCode, shortMessage, cause, code };
+  throw failureOf(program, ended, options.signal, packageName);
 }
 
 /**
@@ -125,6 +130,8 @@ const execution = ({ signal, cwd, env }: ToolOptions) => ({
 
 interface FailedRun {
   readonly stderr: string;
+  /** On both outputs, where the other one is for people. */
+  readonly said?: string;
   readonly exitCode?: number | undefined;
   readonly shortMessage?: string | undefined;
   readonly cause?: unknown;
@@ -133,7 +140,7 @@ interface FailedRun {
 
 function failureOf(
   program: string,
-  { stderr, exitCode, shortMessage, cause, code }: FailedRun,
+  { stderr, said = stderr, exitCode, shortMessage, cause, code }: FailedRun,
   signal: AbortSignal | undefined,
   packageName: string | undefined,
 ): OffshootError {
@@ -145,8 +152,8 @@ function failureOf(
       cause,
     });
   return (
-    fullDisk(program, stderr, cause) ??
-    new ToolFailure(program, exitCode, stderr === '' ? (shortMessage ?? '') : stderr)
+    fullDisk(program, said, cause) ??
+    new ToolFailure(program, exitCode, stderr, said.trim() === '' ? shortMessage : said)
   );
 }
 
@@ -165,4 +172,9 @@ export function abortedBy(signal: AbortSignal): OffshootError {
 const describeEnd = (exitCode: number | undefined): string =>
   exitCode === undefined ? 'a signal' : `status ${String(exitCode)}`;
 
-const lastLines = (text: string): string => text.trimEnd().split('\n').slice(-5).join('; ');
+const lastLines = (text: string): string =>
+  text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .slice(-5)
+    .join('; ');

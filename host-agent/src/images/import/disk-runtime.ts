@@ -81,7 +81,7 @@ async function repair(disk: string, signal: AbortSignal | undefined): Promise<vo
   await runTool('e2fsck', ['-f', '-p', disk], { signal }).catch((error: unknown) => {
     if (!(error instanceof ToolFailure)) throw error;
     if (error.exitCode === 1) return;
-    throw refused('IMAGE_CONTENT_INVALID', `its file system has errors: ${error.stderr || error.message}`, {}, error);
+    throw refused('IMAGE_CONTENT_INVALID', `its file system has errors: ${error.message}`, {}, error);
   });
 }
 
