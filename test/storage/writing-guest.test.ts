@@ -125,6 +125,8 @@ for (const subject of STORAGES) {
           expect(await recordsOn(disk), `snapshot ${String(n)}`).toBeGreaterThanOrEqual(before);
           await host.delete('fork');
           await snapshots.delete(snapshot!.id);
+          if (n % 10 === 0)
+            console.log(`${String(n)} of ${String(SNAPSHOTS)} snapshots, pause p50/p95 ${shown(pauses)} ms`);
         }
         const onLayers = () =>
           `, disk file ${shown(ownBytes, 2 ** 20)} MiB, layers ${String(Math.max(...layers))} at most`;
