@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findProgram } from '../../../host-agent/src/os/program-path.js';
 import { TestPool, missingForPools } from '../../../host-agent/src/storage/zfs/testing/test-pool.js';
 import { missingForDaemonUser } from '../../harness/daemon-user.js';
@@ -11,8 +11,6 @@ import { TestHost } from '../../harness/test-host.js';
 
 const GIB = 2 ** 30;
 
-// Doubly emulated, everything takes longer; whoever waits this long waits for nothing.
-vi.setConfig({ testTimeout: 900_000, hookTimeout: 900_000 });
 const PATIENTLY = { seconds: 30n, nanos: 0 }; // the longest there is
 const task = (number: number) => ({
   mailboxes: [
