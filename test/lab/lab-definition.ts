@@ -36,8 +36,9 @@ export const SYSTEM_INPUTS = { layout: LAYOUT, suite: SUITE, packages: Object.ke
 
 /**
  * Its machine. SVM and nested paging are emulated, so that the kernel's kvm-amd works, as long as there is one processor (QEMU
- * 7.2). With two, a thread each, at some time after nested guests ran no timer fires any more in there, and everything waits for
- * ever: four of five runs of the phases of 50 forks ended so. With two that share a thread, nested Linux guests crash.
+ * 7.2). With two, a thread each, interrupts are lost after nested guests ran (lab-host.ts, where those of one are brought up again),
+ * and everything waits for ever: four of five runs of the phases of 50 forks ended so. With two that share a thread, nested Linux
+ * guests crash.
  */
 export const MACHINE = {
   cpu: 'EPYC-v3,+svm,+npt',
