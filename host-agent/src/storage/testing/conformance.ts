@@ -14,10 +14,10 @@ const [IN_IMAGE, IN_HOLE] = [8 * MIB, 24 * MIB];
 
 /** What every disk storage promises, whatever it is kept in. */
 export function describeDiskStorage(subject: StorageSubject): void {
-  const { title, missing, timeoutMs = 60_000, isSlow = false } = subject;
+  const { title, missing, isSlow = false } = subject;
   const name = `the disk storage ${title}${missing && ` (skipped: ${missing})`}`;
   // File systems are made full and written through to their devices, which takes as long as it takes.
-  describe.skipIf(missing !== '')(name, { timeout: timeoutMs }, () => {
+  describe.skipIf(missing !== '')(name, { timeout: isSlow ? 900_000 : 60_000 }, () => {
     let lab: StorageLab;
     let storage: DiskStorage;
     let content: DiskContent;

@@ -25,9 +25,7 @@ export interface StorageSubject {
   readonly title: string;
   /** What it needs and is not here; empty when nothing is missing. */
   readonly missing: string;
-  /** For one test, in milliseconds; a minute when left out. */
-  readonly timeoutMs?: number;
-  /** Whether each of its commands takes so long that only some of all orders are tried. */
+  /** Whether each of its commands takes seconds, so that tests have longer and only some of all orders are tried. */
   readonly isSlow?: boolean;
   open(): Promise<StorageLab>;
 }
