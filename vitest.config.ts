@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/harness/longest-first.js';
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -14,6 +15,7 @@ export default defineConfig({
   test: {
     // Here and not on the command line, which the projects below do not go by.
     maxWorkers: isLab ? 1 : 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,

@@ -24,7 +24,7 @@ if (slowest.length > 0)
 
 // A check that failed outside the test runner (lint), or a run that was cut, is a failure too.
 if (failures.length === 0 && status !== '0')
-  failures.push({ file: '', name: 'outside the tests', why: 'see above (scripts/lint.sh)' });
+  failures.push({ file: '', name: 'outside the tests', why: 'see above: lint failed, or the run was cut' });
 for (const { file, name, why } of failures) console.log(`FAILED ${[file, name, why].filter(Boolean).join(': ')}`);
 console.log(`${passed} passed, ${failures.length} failed, ${skipped.length} skipped`);
 process.exit(failures.length > 0 ? 1 : 0);
