@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { openSync, statSync, truncateSync, writeSync, closeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as turnOfTheLoop } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import {
@@ -299,8 +300,16 @@ describe('snapshots', () => {
         50,
       ),
     ).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED });
-    const cut = snapshots.create({ instance: 'source', name: 'cut' }).catch(() => undefined);
-    while (host.machine.snapshots() < 2);
+    const ended = new AbortController();
+    const cut = snapshots
+      .create({ instance: 'source', name: 'cut' })
+      .catch(() => undefined)
+      .finally(() => {
+        ended.abort();
+      });
+    // Whoever waits without giving up his turn may keep the call from being sent.
+    while (!ended.signal.aborted && host.machine.snapshots() < 2) await turnOfTheLoop();
+    expect(host.machine.snapshots()).toBeGreaterThanOrEqual(2);
     await host.stopDaemon('SIGKILL');
     await cut;
     await host.startDaemon();
