@@ -1,11 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { isLab } from './test/harness/is-lab.js';
 import { LongestFirst } from './test/harness/longest-first.js';
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-
-/** In the lab host a nested guest beside another test file stands still, and everything after it: one file at a time. */
-const isLab = process.env.OFFSHOOT_LAB !== undefined;
 
 /** Unit tests stand beside what they test and run on the sources; test/ has what needs real VMs and a build. */
 export default defineConfig({
@@ -13,7 +11,8 @@ export default defineConfig({
     alias: [{ find: /^@offshoot\/(proto|shared)\/(.*)\.js$/, replacement: source('./$1/src/$2.ts') }],
   },
   test: {
-    // Here and not on the command line, which the projects below do not go by.
+    // Here and not on the command line, which the projects below do not go by. In the lab host a nested guest beside another
+    // test file stands still, and everything after it: one file at a time.
     maxWorkers: isLab ? 1 : 2,
     sequence: { sequencer: LongestFirst },
     projects: [

@@ -7,7 +7,7 @@ step() { printf '== %s\n' "$1"; }
 
 step 'types'
 npx tsc -b
-# Beside all others: alone it takes about as long as they do together.
+# Beside all others, which it takes longer than: 80 s, and they 30.
 said=$(mktemp)
 trap 'rm -f "$said"; kill "$eslint" 2>/dev/null || true' EXIT
 node_modules/.bin/eslint --max-warnings 0 . >"$said" 2>&1 &

@@ -2,11 +2,12 @@ import { buildDefaultImage } from '@offshoot/host-agent/demo/default-image.js';
 import { QemuDriver } from '@offshoot/host-agent/drivers/qemu/qemu-driver.js';
 import { pino } from 'pino';
 import { CACHE, IMAGES } from './cache.js';
+import { isLab } from './is-lab.js';
 
 /** Before the first test with a VM: the default image, which all of them boot. */
 export async function setup(): Promise<void> {
   // The lab host brings it along, and has no network to build one.
-  if (process.env.OFFSHOOT_LAB !== undefined) return;
+  if (isLab) return;
   const { id } = await buildDefaultImage(
     IMAGES,
     (step) => {

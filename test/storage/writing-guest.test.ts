@@ -10,6 +10,7 @@ import { MOST_LAYERS } from '../../host-agent/src/storage/layer-policy.js';
 import { TestPool, missingForPools } from '../../host-agent/src/storage/zfs/testing/test-pool.js';
 import { QEMU_KVM } from '../conformance/subjects/qemu.js';
 import { durableOf, recordsOn, saidDurable } from '../harness/disk-records.js';
+import { isLab } from '../harness/is-lab.js';
 import { lowerPriority } from '../harness/low-priority.js';
 import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import { TestHost, type TestHostOptions } from '../harness/test-host.js';
@@ -18,10 +19,8 @@ import { isRoot } from '../harness/test-machine.js';
 /** Of each storage; OFFSHOOT_WRITING_SNAPSHOTS=100 for figures worth quoting. */
 const SNAPSHOTS = Number(process.env.OFFSHOOT_WRITING_SNAPSHOTS ?? '3');
 
-/** The whole of one snapshot, its fork and its checks, where even the host is emulated; 21 s were measured on a quiet one. */
+/** The whole of one snapshot, its fork and its checks, where even the host is emulated; 21 to 50 s were measured on a quiet one. */
 const SNAPSHOT_MS = 600_000;
-
-const isLab = process.env.OFFSHOOT_LAB !== undefined;
 
 /** ZFS comes to write everywhere in a pool, and one whose file finds no more room stands still: less than the lab host's /tmp. */
 const POOL_BYTES = 3 * 2 ** 30;
