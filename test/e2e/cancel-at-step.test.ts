@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { SubjectCalls, scenariosOf } from './operation-scenarios.js';
 import { OperationSubjects } from './operation-subjects.js';
 
@@ -14,6 +14,8 @@ describe('a call that is cancelled or past its deadline after any step of its op
   beforeAll(async () => {
     subjects = await OperationSubjects.start();
   });
+  // What one scenario left when it failed is no failure of the next.
+  afterEach(() => subjects.removeAll());
   afterAll(() => subjects[Symbol.asyncDispose]());
 
   it.each(scenariosOf(calls))(

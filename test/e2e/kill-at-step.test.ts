@@ -1,6 +1,6 @@
 import { OPERATION_STEPS } from '@offshoot/host-agent/domain/operations.js';
 import { InstanceState as S } from '@offshoot/proto/generated/offshoot/v1/instance.js';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { CutShort } from '../harness/cut-short-host.js';
 import { SubjectCalls, scenariosOf } from './operation-scenarios.js';
 import { OperationSubjects } from './operation-subjects.js';
@@ -14,6 +14,8 @@ describe('a daemon killed after any step of any operation', () => {
   beforeAll(async () => {
     subjects = await OperationSubjects.start();
   });
+  // What one scenario left when it failed is no failure of the next.
+  afterEach(() => subjects.removeAll());
   afterAll(() => subjects[Symbol.asyncDispose]());
 
   it.each(scenariosOf(calls))(

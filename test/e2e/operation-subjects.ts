@@ -76,8 +76,8 @@ export class OperationSubjects implements AsyncDisposable {
     return steps.filter((step) => step.startsWith(`${operation}: `)).map((step) => step.split(': ')[1]!);
   }
 
-  /** Removes the subject, and what was made of it. */
-  async removeAll(name: string): Promise<void> {
+  /** Removes the subject, or all of them, and what was made of it. */
+  async removeAll(name = 'subject-'): Promise<void> {
     for (const each of await this.namesLike(name)) await this.host.delete(each);
     await this.calls.removeSnapshots(name);
   }

@@ -10,6 +10,9 @@ const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 /** What is said of times. */
 const ENDING = /\n?slowest files:.*\n/;
 
+const lines = (first: number, last: number): string =>
+  Array.from({ length: last - first + 1 }, (_, i) => `line ${String(first + i)}`).join('\n');
+
 describe('the last lines of make test', () => {
   let folder: string;
   beforeEach(() => {
@@ -50,7 +53,12 @@ describe('the last lines of make test', () => {
     [
       'a test',
       `it('works', () => { throw new Error('no luck\\nat all'); });`,
-      'FAILED some.test.mjs: works: no luck\n0 passed, 1 failed, 0 skipped',
+      'FAILED some.test.mjs: works: no luck\nat all\n0 passed, 1 failed, 0 skipped',
+    ],
+    [
+      'a test that has much to say of it',
+      `it('boots', () => { throw new Error('gone:\\x1bc\\x1b[2J\\r\\n' + Array.from({ length: 30 }, (_, i) => 'line ' + i).join('\\n')); });`,
+      `FAILED some.test.mjs: boots: gone:\n${lines(0, 10)}\n(7 lines)\n${lines(18, 29)}\n0 passed, 1 failed, 0 skipped`,
     ],
     [
       'what a suite is set up by',
