@@ -26,7 +26,7 @@ export default defineConfig({
           name: 'vm',
           // The lab host's own tests mean nothing elsewhere: see test/lab.
           include: ['test/**/*.test.ts', ...(isLab ? ['test/lab/inside/*.lab-test.ts'] : [])],
-          globalSetup: ['test/harness/build-image.ts'],
+          globalSetup: ['test/harness/build-daemons.ts', 'test/harness/build-image.ts'],
           // Doubly emulated, everything takes longer; whoever waits as long as that waits for nothing.
           testTimeout: isLab ? 900_000 : 180_000,
           hookTimeout: isLab ? 900_000 : 600_000,

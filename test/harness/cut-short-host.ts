@@ -1,13 +1,11 @@
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { SqliteJournal } from '@offshoot/host-agent/state/sqlite-journal.js';
 import { openStateDatabase } from '@offshoot/host-agent/state/state-database.js';
 import { failureIfAny, type CallFailure } from './call-failure.js';
+import { DAEMON_WITH_STEPS } from './build-daemons.js';
 import { TestHost, type TestHostOptions } from './test-host.js';
-
-const preload = fileURLToPath(new URL('journal-steps.mjs', import.meta.url));
 
 /** What the daemon said of an operation that the one before had not ended. */
 export interface CutShort {
@@ -26,9 +24,9 @@ export class CutShortHost implements AsyncDisposable {
 
   static async start({ settings = {} }: Pick<TestHostOptions, 'settings'> = {}): Promise<CutShortHost> {
     const folder = mkdtempSync(join(tmpdir(), 'offshoot-steps-'));
-    const environment = { NODE_OPTIONS: `--import=${preload}`, OFFSHOOT_TEST_FOLDER: folder };
+    const environment = { OFFSHOOT_TEST_FOLDER: folder };
     try {
-      return new CutShortHost(await TestHost.start({ settings, environment }), folder);
+      return new CutShortHost(await TestHost.start({ settings, environment, program: DAEMON_WITH_STEPS }), folder);
     } catch (error) {
       rmSync(folder, { recursive: true });
       throw error;

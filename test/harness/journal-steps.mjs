@@ -1,4 +1,4 @@
-// Loaded into a test's daemon before the daemon itself (`node --import`): lists the steps that operations take, and right
+// Stands before the daemon in a test's daemon (build-daemons.ts): lists the steps that operations take, and right
 // after the one that it is told ends the process, or the call as if its caller went away or its deadline passed. All goes
 // through files, so that a daemon that runs can be told, too.
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';

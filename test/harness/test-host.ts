@@ -42,6 +42,8 @@ export interface TestHostOptions {
   /** Of which kind; tmpfs when left out. */
   readonly stateType?: StateType;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Another script than that of the daemon, which is it all the same. */
+  readonly program?: string;
   /** Has the daemon run as another user than root, with the helper that root has for it. Needs root. */
   readonly user?: DaemonUserOptions;
 }
@@ -128,6 +130,7 @@ export class TestHost implements AsyncDisposable {
         ...(this.otherUser?.through ?? []),
       ],
       environment: this.options.environment ?? {},
+      ...(this.options.program === undefined ? {} : { program: this.options.program }),
     });
   }
 

@@ -4,10 +4,12 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { SettingKey } from '../config/settings.js';
 
-const main = fileURLToPath(new URL('../main.js', import.meta.url));
+const offshootd = fileURLToPath(new URL('../offshootd.js', import.meta.url));
 
 export interface DaemonOptions {
   readonly settings: Partial<Record<SettingKey, string>>;
+  /** The daemon's script; that of this build when left out. */
+  readonly program?: string;
   /** Program and arguments the daemon is started through, such as `unshare --net`. */
   readonly through?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -23,11 +25,16 @@ export class DaemonProcess implements AsyncDisposable {
   ) {}
 
   /** Starts a daemon and resolves when it serves. @throws with everything it said when it ends before that */
-  static async start({ settings, through = [], environment = {} }: DaemonOptions): Promise<DaemonProcess> {
+  static async start({
+    settings,
+    program = offshootd,
+    through = [],
+    environment = {},
+  }: DaemonOptions): Promise<DaemonProcess> {
     const flags = Object.entries(settings).map(([key, value]) => `--${key.replace(/[._]/g, '-')}=${value}`);
-    const [program = process.execPath, ...rest] = [...through, process.execPath, main, ...flags];
+    const [file = process.execPath, ...rest] = [...through, process.execPath, program, ...flags];
     // In a session of its own: Ctrl-C in a terminal must reach whoever started it, which then ends it, after its VMs.
-    const child = spawn(program, rest, {
+    const child = spawn(file, rest, {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
