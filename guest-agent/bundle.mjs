@@ -11,6 +11,7 @@ import { build } from 'esbuild';
  * `agent.cjs`       starts the agent: loads `agent-main.cjs` with its code cache
  * `agent-main.cjs`  the agent; `grpc.cjs` is what it loads only when a session speaks
  * `*.cache`         V8's code cache of each, valid for the Node that ran this; any other Node compiles as usual
+ * `code-caches.json` which Node that was: the caches' own bytes are others each time, and say nothing to who compares bundles
  * `koffi.node`      the one native module, for x86-64 Linux
  * `offshoot-guest`  the command
  * CommonJS and minified, because that loads soonest under emulation.
@@ -89,4 +90,8 @@ await chmod(join(out, 'offshoot-guest'), 0o755);
 // A program without an extension is what the nearest package.json says.
 await writeFile(join(out, 'package.json'), '{"type":"commonjs"}\n');
 await copyFile(join(dirname(require.resolve('koffi')), 'build/koffi/linux_x64/koffi.node'), join(out, 'koffi.node'));
+await writeFile(
+  join(out, 'code-caches.json'),
+  `${JSON.stringify({ node: process.version, v8: process.versions.v8 })}\n`,
+);
 await promisify(execFile)(process.execPath, [join(out, 'agent.cjs'), '--write-code-cache']);

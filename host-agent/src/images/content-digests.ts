@@ -50,10 +50,17 @@ export class ContentDigests {
     return sha256;
   }
 
-  /** Hex digest over a folder: names, executable bits, link targets and contents; not owners and times. */
-  async folder(path: string, signal?: AbortSignal): Promise<string> {
+  /**
+   * Hex digest over a folder: names, executable bits, link targets and contents; not owners and times.
+   * @param counts by an entry's name, relative to the folder; all of them when left out
+   */
+  async folder(
+    path: string,
+    { counts = () => true, signal }: { counts?: (name: string) => boolean; signal?: AbortSignal | undefined } = {},
+  ): Promise<string> {
     const hash = createHash('sha256');
     for await (const { name, path: full, stats } of walkTree(path)) {
+      if (!counts(name)) continue;
       const content = stats.isSymbolicLink()
         ? ['link', await readlink(full)]
         : stats.isDirectory()

@@ -118,14 +118,15 @@ export class ImageImports {
   private async runtimeDigest(signal: AbortSignal): Promise<string> {
     const digests = await ContentDigests.open(join(this.options.cacheDirectory, 'runtime-digests.json'));
     const files = [SETPRIV, ...(await sharedLibraries(SETPRIV, signal))];
-    const parts = [await digests.folder(this.assets('imported'), signal)];
+    const parts = [await digests.folder(this.assets('imported'), { signal })];
     for (const file of files) parts.push(await digests.file(file, signal));
     await digests.save();
     return createHash('sha256').update(parts.join(' ')).digest('hex');
   }
 
-  private async assertUnchanged({ id }: ImageInputs, signal: AbortSignal): Promise<void> {
-    if ((await gatherInputs(await this.inputOptions(), signal)).id === id) return;
+  private async assertUnchanged({ id, codeCaches }: ImageInputs, signal: AbortSignal): Promise<void> {
+    const now = await gatherInputs(await this.inputOptions(), signal);
+    if (now.id === id && now.codeCaches === codeCaches) return;
     throw new InvalidState('agent, Node or packages were replaced while the image was built from them: try again', {
       reason: 'IMAGE_INPUTS_CHANGED',
       metadata: { image: id },

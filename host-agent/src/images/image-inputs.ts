@@ -26,6 +26,8 @@ export interface ImageInputs {
   /** Path of the Node binary. */
   readonly node: string;
   readonly libraries: readonly string[];
+  /** Of the agent's code caches. V8 writes other bytes each time, of the same code: no part of the id. */
+  readonly codeCaches: string;
   /** What goes into the id, by name. */
   readonly description: Readonly<Record<string, string>>;
 }
@@ -54,16 +56,20 @@ export async function gatherInputs(options: InputOptions, signal?: AbortSignal):
     kernel: kernelPackages.map(({ name, version }) => `${name} ${version}`).join(', '),
     kernelParameters: KERNEL_PARAMETERS,
     node: await digests.file(options.node, signal),
-    agent: await digests.folder(options.agentBundle, signal),
-    assets: await digests.folder(options.assets, signal),
+    agent: await digests.folder(options.agentBundle, { counts: (name) => !isCodeCache(name), signal }),
+    assets: await digests.folder(options.assets, { signal }),
     busybox: busybox.kind === 'installed' ? await digests.file(busybox.path, signal) : busybox.record.sha256,
     e2fsprogs: (await runTool('mkfs.ext4', ['-V'], { signal })).stderr.split('\n')[0] ?? '',
   };
   for (const library of libraries) description[library] = await digests.file(library, signal);
+  const codeCaches = await digests.folder(options.agentBundle, { counts: isCodeCache, signal });
   await digests.save();
   const id = parseImageId(createHash('sha256').update(JSON.stringify(description)).digest('hex'));
-  return { id, kernelPackages, busybox, node: options.node, libraries, description };
+  return { id, kernelPackages, busybox, node: options.node, libraries, codeCaches, description };
 }
+
+/** Which Node they are for is another file of the bundle, `code-caches.json`, which does go into the id. */
+const isCodeCache = (name: string): boolean => name.endsWith('.cache');
 
 async function assertBundle(folder: string): Promise<void> {
   for (const name of ['agent.cjs', 'offshoot-guest'])

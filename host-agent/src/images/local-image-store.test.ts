@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -246,16 +247,39 @@ describe.skipIf(!hasLists)(
     );
 
     it(
-      'gives another image for another agent',
+      'gives another image for another agent, and for caches of its code for another Node, but not for others of the same',
       async () => {
         const store = storeWith({ cacheDirectory });
         const gathered: string[] = [];
-        for (const text of ['// one\n', '// other\n']) {
-          await writeFile(join(bundle, 'agent.cjs'), text);
+        for (const [name, text] of [
+          ['agent.cjs', '// one\n'],
+          ['agent.cjs', '// other\n'],
+          ['code-caches.json', '{"node":"v20.20.2"}'],
+          ['agent.cjs.cache', 'some'],
+          ['agent.cjs.cache', 'others'],
+        ] as const) {
+          await writeFile(join(bundle, name), text);
           gathered.push((await store.import(DEFAULT, nothing)).id);
         }
-        expect(new Set(gathered).size).toBe(2);
-        expect((await store.resolve('default')).id).toBe(gathered[1]);
+        const [one, other, cached] = gathered;
+        expect(new Set([one, other, cached]).size).toBe(3);
+        expect(gathered.slice(3)).toEqual([cached, cached]);
+        expect((await store.resolve('default')).id).toBe(cached);
+      },
+      TIMEOUT,
+    );
+
+    it.each(['agent.cjs', 'agent.cjs.cache'])(
+      'fails with nothing left behind when %s is replaced meanwhile',
+      async (name) => {
+        const replace = ({ step }: ImportStep): void => {
+          if (step === 'Writing the root disk') writeFileSync(join(bundle, name), 'new');
+        };
+        await expect(storeWith({ cacheDirectory }).import(DEFAULT, replace)).rejects.toMatchObject({
+          kind: 'InvalidState',
+          reason: 'IMAGE_INPUTS_CHANGED',
+        });
+        expect(await leftovers()).toEqual([]);
       },
       TIMEOUT,
     );
