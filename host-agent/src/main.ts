@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { pino, type Logger } from 'pino';
 import { DiskStorages } from './app/disk-storages.js';
 import { HostService } from './app/host-service.js';
+import { greetGuests } from './app/greet-guests.js';
 import { IdempotentCalls } from './app/idempotent-calls.js';
 import { ImageService } from './app/image-service.js';
 import { ownUsersOf } from './app/image-users.js';
@@ -154,7 +155,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   const calls = new IdempotentCalls(dependencies.answers);
   const context = openContext(dependencies);
   opened.push('let go of VMs', () => closeContext(context));
-  await recover(context);
+  const adopted = await recover(context);
 
   if (settings.listen.startsWith('unix://'))
     await mkdir(dirname(settings.listen.slice('unix://'.length)), { recursive: true, mode: 0o755 });
@@ -173,6 +174,7 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
   logger
     .child({}, { level: 'info' })
     .info({ address: server.address, state_dir: paths.root, network: network.status.mode }, 'ready');
+  void greetGuests(context, adopted);
 
   logger.info({ signal: await terminationSignal() }, 'stopping; VMs run on');
   setTimeout(() => {

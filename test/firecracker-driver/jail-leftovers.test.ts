@@ -56,7 +56,7 @@ describe.skipIf(missing !== '')(`A jail leaves nothing${missing && ` (skipped: $
   it('of one that no record names, for the next to start in its folder', async () => {
     const { vm, spec } = await lab.fork('orphan', base);
     await vm.detach();
-    await new ProcOrphans().endProcessesOf(spec.directory);
+    await new ProcOrphans().endProcessesOf([spec.directory]);
     expect(await leftIn(spec)).toMatchObject({ processes: [] });
     await vm.exited;
     const { vm: next } = await lab.driver.restore(spec);

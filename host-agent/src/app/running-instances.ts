@@ -6,7 +6,7 @@ import type { Instance } from '../domain/instance.js';
 import type { InstancePaths } from '../paths.js';
 import type { AckListener } from '../ports/ack-listener.js';
 import type { Vm, VmExit } from '../ports/driver.js';
-import type { GuestLink, GuestLinkFactory } from '../ports/guest-link.js';
+import type { GuestEvents, GuestLink, GuestLinkFactory, GuestLinkOptions } from '../ports/guest-link.js';
 import { AckSocket } from '../mailbox/ack-socket.js';
 import { InstanceCredentials, type InstanceCredential } from './instance-credentials.js';
 import { WorkloadLog } from './workload-log.js';
@@ -56,29 +56,38 @@ export class RunningInstances {
     const path = paths.workloadLog;
     const log =
       typeof logStart === 'number' ? WorkloadLog.goOn(path, logStart) : WorkloadLog.beginAt(path, logStart.beginAt);
+    return this.linked(vm, instance, log, (options, events) => this.links.open(options, events, signal));
+  }
+
+  /** A link to the agent of a VM that has long been running, for when it is woken or something is asked of it. */
+  attachLink(vm: Vm, instance: Instance, paths: InstancePaths): Promise<RunningInstance> {
+    const log = WorkloadLog.goOn(paths.workloadLog, 0);
+    return this.linked(vm, instance, log, (options, events) => this.links.attach(options, events));
+  }
+
+  private async linked(
+    vm: Vm,
+    { id, name }: Instance,
+    log: WorkloadLog,
+    link: (options: GuestLinkOptions, events: GuestEvents) => GuestLink | Promise<GuestLink>,
+  ): Promise<RunningInstance> {
     let acks: AckSocket | undefined;
     try {
       const ackPath = vm.hostPort(HOST_ACK_PORT);
-      acks =
-        ackPath === undefined
-          ? undefined
-          : await AckSocket.listen(ackPath, (line) => this.acks.hear(instance.id, line));
-      const link = await this.links.open(
-        {
-          dial: (dialSignal) => vm.dialGuest(dialSignal),
-          workloadLogOffset: log.offset,
-          logName: instance.name,
+      acks = ackPath === undefined ? undefined : await AckSocket.listen(ackPath, (line) => this.acks.hear(id, line));
+      const options = {
+        dial: (signal?: AbortSignal) => vm.dialGuest(signal),
+        workloadLogOffset: log.offset,
+        logName: name,
+      };
+      const events = {
+        onMailboxes: () => undefined,
+        onWorkloadOutput: (offset: number, data: Buffer) => {
+          log.append(offset, data);
         },
-        {
-          onMailboxes: () => undefined,
-          onWorkloadOutput: (offset, data) => {
-            log.append(offset, data);
-          },
-          onAck: (line) => this.acks.hear(instance.id, line),
-        },
-        signal,
-      );
-      return { vm, link, log, acks, credential: this.credentials.of(instance.id) };
+        onAck: (line: Buffer) => this.acks.hear(id, line),
+      };
+      return { vm, link: await link(options, events), log, acks, credential: this.credentials.of(id) };
     } catch (error) {
       acks?.close();
       log[Symbol.dispose]();

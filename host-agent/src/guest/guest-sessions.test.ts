@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { NO_SESSION, encodeData, encodeSync, newSessionId } from '@offshoot/shared/channel/wire.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { GuestLink } from '../ports/guest-link.js';
 import { LinkLab } from './testing/link-lab.js';
 import { CREDENTIAL, BOOT_ID, soon, task } from './testing/scripted-guest.js';
 
@@ -42,6 +43,25 @@ describe('sessions on the link to a guest', () => {
     opened.wake();
     await opened.thaw(CREDENTIAL, AbortSignal.timeout(900)); // sooner than it would speak by itself
     expect(lab.guest.calls).toContain('thaw');
+  });
+
+  it.each<[string, (link: GuestLink) => unknown]>([
+    ['it is woken', (link) => { link.wake(); }],
+    ['something is asked of it', (link) => link.thaw(CREDENTIAL, soon())],
+  ])('lets a guest that has long been running sleep on until %s', async (_when, act) => {
+    const attached = lab.attach();
+    for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(lab.guest.connections).toBe(0);
+    await act(attached);
+    expect((await attached.hello(soon())).bootId).toBe(BOOT_ID);
+    expect(lab.guest.connections).toBe(1);
+    expect(lab.guest.syncs.length).toBe(1);
+  });
+
+  it('finds out that the VM of a guest that slept on is gone when something is asked of it', async () => {
+    const attached = lab.attach();
+    lab.alive = false;
+    await expect(attached.hello(soon())).rejects.toMatchObject({ reason: 'GUEST_GONE' });
   });
 
   it('discards the second half of whatever an earlier host was told', async () => {

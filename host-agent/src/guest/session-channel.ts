@@ -36,6 +36,7 @@ export class SessionChannel {
   private retry: NodeJS.Timeout | undefined;
   private beganAt = 0;
   private backoffMs = FIRST_BACKOFF_MS;
+  private dialling = false;
   private readonly closing = new AbortController();
 
   constructor(
@@ -58,14 +59,23 @@ export class SessionChannel {
   /** Dials and begins the first session. Rejects with what the dialler rejects with. */
   async open(signal?: AbortSignal): Promise<void> {
     const closing = this.closing.signal;
-    this.attach(await this.dial(signal === undefined ? closing : AbortSignal.any([signal, closing])));
+    this.dialling = true;
+    try {
+      this.attach(await this.dial(signal === undefined ? closing : AbortSignal.any([signal, closing])));
+    } finally {
+      this.dialling = false;
+    }
   }
 
-  /** Begins a session: the marker is handed to the raw channel before this returns. */
+  /** Begins a session: the marker is handed to the raw channel before this returns, or when it is connected. */
   beginSession(): void {
     this.lose('a new session begins');
     clearTimeout(this.retry);
-    if (this.raw === undefined || this.closing.signal.aborted) return; // begun when it is connected again
+    if (this.closing.signal.aborted) return;
+    if (this.raw === undefined) {
+      void this.redial();
+      return;
+    }
     this.session = newSessionId();
     this.beganAt = performance.now();
     this.raw.write(encodeSync(this.session));
@@ -109,13 +119,18 @@ export class SessionChannel {
   }
 
   private async redial(): Promise<void> {
+    if (this.dialling) return;
+    this.dialling = true;
     const signal = this.closing.signal;
     const wait = this.backoffMs;
     this.backoffMs = Math.min(2 * wait, MAX_BACKOFF_MS);
     try {
       await delay(wait, undefined, { signal, ref: false });
-      this.attach(await this.dial(signal));
+      const raw = await this.dial(signal);
+      this.dialling = false;
+      this.attach(raw);
     } catch (error) {
+      this.dialling = false;
       if (signal.aborted) return;
       this.logger.debug({ reason: messageOf(error) }, 'guest channel is gone');
       this.close();

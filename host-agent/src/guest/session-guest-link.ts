@@ -50,21 +50,25 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
   private quiet: NodeJS.Timeout | undefined;
   /** A session of that time, which nothing has been said in yet. */
   private unspoken: SessionStream | undefined;
-  private channel: SessionChannel | undefined;
+  private readonly channel: SessionChannel;
+  /** Sessions begin by themselves once the first was asked for. */
+  private begun = false;
 
   constructor(
     private readonly hostVersion: string,
     workloadLogOffset: number,
     private readonly events: GuestEvents,
     private readonly logger: Logger,
+    channelOf: (link: SessionChannelEvents) => SessionChannel,
   ) {
     this.offset = workloadLogOffset;
+    this.channel = channelOf(this);
   }
 
   /** Connects and begins the first session. Rejects with what the dialler rejects with. */
-  async open(channel: SessionChannel, signal?: AbortSignal): Promise<void> {
-    this.channel = channel;
-    await channel.open(signal);
+  async open(signal?: AbortSignal): Promise<void> {
+    this.begun = true;
+    await this.channel.open(signal);
   }
 
   hello(signal: AbortSignal): Promise<AgentInfo> {
@@ -80,7 +84,8 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
     this.quiet = setTimeout(() => {
       this.speak();
     }, QUIET_LIMIT_MS);
-    this.channel?.beginSession();
+    this.begun = true;
+    this.channel.beginSession();
   }
 
   speak(): void {
@@ -170,7 +175,7 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
   close(): Promise<void> {
     clearTimeout(this.quiet);
     this.end(new Unreachable('the link to the guest is closed', { reason: 'GUEST_LINK_CLOSED' }));
-    this.channel?.close();
+    this.channel.close();
     return Promise.resolve();
   }
 
@@ -185,7 +190,7 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
     void this.serve(rpc).catch((error: unknown) => {
       if (this.current !== rpc) return; // lost for another reason, which was dealt with
       this.logger.warn({ reason: messageOf(error) }, 'guest session given up');
-      this.channel?.restart(messageOf(error), this.pauseMs);
+      this.channel.restart(messageOf(error), this.pauseMs);
       this.pauseMs = Math.min(2 * this.pauseMs, MAX_PAUSE_MS);
     });
   }
@@ -286,7 +291,11 @@ export class SessionGuestLink implements GuestLink, SessionChannelEvents {
 
   /** Waits until `probe` finds something; looked at after every change. */
   private until<T>(probe: () => T | undefined, signal: AbortSignal, onTimeout: () => OffshootError): Promise<T> {
-    this.speak();
+    if (this.begun) this.speak();
+    else {
+      this.begun = true;
+      this.channel.beginSession();
+    }
     return new Promise((resolve, reject) => {
       const settle = (act: () => void): void => {
         this.waiting.delete(look);

@@ -36,7 +36,7 @@ describe('where processes belong', () => {
     await add(25, '/home', 'echo', '--id', jailNameOf(VM));
     await mkdir(join(proc, 'sys'));
     await mkdir(join(proc, '30')); // gone while it is looked at
-    const mine = (await processPlaces(proc)).filter(belongsTo(VM)).map(({ pid }) => pid);
+    const mine = (await processPlaces(proc)).filter(belongsTo([VM])).map(({ pid }) => pid);
     expect(mine.sort()).toEqual([10, 11, 12]);
   });
 
@@ -54,7 +54,7 @@ describe('where processes belong', () => {
     try {
       await once(child.stdout, 'data');
       expect(await processesIn(directory)).toEqual([child.pid]);
-      await new ProcOrphans().endProcessesOf(directory);
+      await new ProcOrphans().endProcessesOf([directory]);
       expect(await ended).toEqual([null, 'SIGKILL']);
       expect(await processesIn(directory)).toEqual([]);
     } finally {

@@ -18,10 +18,11 @@ export async function processPlaces(proc = '/proc'): Promise<ProcessPlace[]> {
   return places.filter((place) => place !== undefined);
 }
 
-/** Whether a process belongs to a folder: works in it, or did before it was removed, or in its jail. */
-export function belongsTo(directory: string): (place: ProcessPlace) => boolean {
-  const jail = jailNameOf(directory);
-  return (place) => place.folder === directory || place.jail === jail;
+/** Whether a process belongs to one of the folders: works in it, or did before it was removed, or in its jail. */
+export function belongsTo(directories: readonly string[]): (place: ProcessPlace) => boolean {
+  const folders = new Set(directories);
+  const jails = new Set(directories.map(jailNameOf));
+  return ({ folder, jail }) => folders.has(folder) || (jail !== undefined && jails.has(jail));
 }
 
 async function placeOf(process: string, pid: number): Promise<ProcessPlace | undefined> {

@@ -94,11 +94,20 @@ export interface GuestLink {
   close(): Promise<void>;
 }
 
+export interface GuestLinkOptions {
+  /** Opens the raw channel; called again when it breaks. */
+  readonly dial: (signal?: AbortSignal) => Promise<Duplex>;
+  /** Offset of the first byte of workload output that is wanted. */
+  readonly workloadLogOffset: number;
+  readonly logName: string;
+}
+
 export interface GuestLinkFactory {
-  /** @param dial opens the raw channel; called again when it breaks. Resolves once the raw channel is connected. */
-  open(
-    options: { dial: (signal?: AbortSignal) => Promise<Duplex>; workloadLogOffset: number; logName: string },
-    events: GuestEvents,
-    signal?: AbortSignal,
-  ): Promise<GuestLink>;
+  /** Resolves once the raw channel is connected. */
+  open(options: GuestLinkOptions, events: GuestEvents, signal?: AbortSignal): Promise<GuestLink>;
+  /**
+   * For a guest that has long been running. Nothing is dialled, and the guest sleeps on, until the link is told to
+   * {@link GuestLink.wake} it or something is asked of it.
+   */
+  attach(options: GuestLinkOptions, events: GuestEvents): GuestLink;
 }

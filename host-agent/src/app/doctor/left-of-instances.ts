@@ -14,7 +14,7 @@ export async function leftOfInstances({ paths, store, root, orphans, files }: Do
   // The rows last: an instance that was made meanwhile is known.
   const known = new Set<string>(store.list().map(({ id }) => id));
   const isLeft = (id: string): boolean => !known.has(id);
-  const end = (id: string): Promise<void> => orphans.endProcessesOf(join(paths.instances, id));
+  const end = (id: string): Promise<void> => orphans.endProcessesOf([join(paths.instances, id)]);
   return [
     ...folders.filter(isLeft).map((id) => ({
       what: `folder of ${id}`,

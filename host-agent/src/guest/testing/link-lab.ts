@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import pino from 'pino';
-import type { GuestLink } from '../../ports/guest-link.js';
+import type { GuestEvents, GuestLink, GuestLinkOptions } from '../../ports/guest-link.js';
 import { GrpcGuestLinkFactory } from '../grpc-guest-link.js';
 import { ScriptedGuest } from './scripted-guest.js';
+
+const factory = new GrpcGuestLinkFactory({ hostVersion: '1.0.0', logger: pino({ level: 'silent' }) });
 
 /** A link to a scripted guest, and what comes over it. */
 export class LinkLab implements AsyncDisposable {
@@ -43,28 +45,34 @@ export class LinkLab implements AsyncDisposable {
   }
 
   async open(workloadLogOffset = 0): Promise<GuestLink> {
-    const factory = new GrpcGuestLinkFactory({ hostVersion: '1.0.0', logger: pino({ level: 'silent' }) });
-    this.link = await factory.open(
-      { dial: () => this.dial(), workloadLogOffset, logName: 'test' },
-      {
-        onMailboxes: (mailboxes) => {
-          this.mailboxChanges.push(mailboxes.map(({ name }) => name));
-          this.heard();
-        },
-        onWorkloadOutput: (offset, data) => {
-          this.output.push([offset, data.toString()]);
-          this.heard();
-        },
-        onAck: (line) => {
-          const said = line.toString();
-          this.acks.push(said);
-          this.heard();
-          return /^ack [0-9]+$/.test(said) ? BigInt(said.slice(4)) : undefined;
-        },
-      },
-    );
-    return this.link;
+    return (this.link = await factory.open(this.options(workloadLogOffset), this.events));
   }
+
+  /** To a guest that has long been running. */
+  attach(workloadLogOffset = 0): GuestLink {
+    return (this.link = factory.attach(this.options(workloadLogOffset), this.events));
+  }
+
+  private options(workloadLogOffset: number): GuestLinkOptions {
+    return { dial: () => this.dial(), workloadLogOffset, logName: 'test' };
+  }
+
+  private readonly events: GuestEvents = {
+    onMailboxes: (mailboxes) => {
+      this.mailboxChanges.push(mailboxes.map(({ name }) => name));
+      this.heard();
+    },
+    onWorkloadOutput: (offset, data) => {
+      this.output.push([offset, data.toString()]);
+      this.heard();
+    },
+    onAck: (line) => {
+      const said = line.toString();
+      this.acks.push(said);
+      this.heard();
+      return /^ack [0-9]+$/.test(said) ? BigInt(said.slice(4)) : undefined;
+    },
+  };
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.link?.close();

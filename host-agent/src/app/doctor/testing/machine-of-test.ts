@@ -192,9 +192,9 @@ export class MachineOfTest implements AsyncDisposable {
         },
       },
       orphans: {
-        endProcessesOf: (folder: string) => {
-          this.ended.push(folder);
-          for (const { pid } of this.processes.filter((each) => each.folder === folder)) this.remove(`proc/${pid}`);
+        endProcessesOf: (folders: readonly string[]) => {
+          this.ended.push(...folders);
+          for (const { pid, folder } of this.processes) if (folders.includes(folder)) this.remove(`proc/${pid}`);
           return Promise.resolve();
         },
       },
