@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { ListInstancesRequest } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { z } from 'zod';
 import { DaemonClient } from '../cli/daemon-client.js';
-import { DaemonProcess } from '../demo/daemon-process.js';
+import { DaemonProcess, type DaemonOptions } from '../demo/daemon-process.js';
 import { buildDefaultImage } from '../demo/default-image.js';
 import { privateNetwork } from '../demo/private-network.js';
 import { describeMachine, type Machine } from './machine.js';
@@ -19,7 +19,8 @@ const IMAGE = z.object({ kernelParameters: z.string() });
 /** A daemon of the bench's own, in a folder that goes with it, and its instances with both. */
 export class BenchDaemon implements AsyncDisposable {
   private constructor(
-    private readonly daemon: DaemonProcess,
+    private readonly options: DaemonOptions,
+    private daemon: DaemonProcess,
     readonly client: DaemonClient,
     /** Everything of the bench, on one disk. */
     readonly directory: string,
@@ -27,23 +28,27 @@ export class BenchDaemon implements AsyncDisposable {
     readonly image: { readonly id: string; readonly kernelRelease: string },
   ) {}
 
-  static async start(onStep: (step: string) => void, signal: AbortSignal): Promise<BenchDaemon> {
+  /** @param restarts whether it is to be restarted while VMs run, which a network of its own would not outlive */
+  static async start(restarts: boolean, onStep: (step: string) => void, signal: AbortSignal): Promise<BenchDaemon> {
     const { id, kernelRelease } = await buildDefaultImage(imagesDirectory, onStep, signal);
     const directory = await mkdtemp(join(tmpdir(), 'offshoot-bench-'));
     let daemon: DaemonProcess | undefined;
     let client: DaemonClient | undefined;
     try {
-      daemon = await DaemonProcess.start({
+      const options: DaemonOptions = {
         settings: {
           state_dir: join(directory, 'state'),
           images_dir: imagesDirectory,
           listen: `unix://${join(directory, 'api.sock')}`,
-          log_level: 'warn',
+          log_level: restarts ? 'info' : 'warn',
+          ...(restarts ? { 'network.mode': 'user' } : {}),
         },
-        through: privateNetwork(),
-      });
+        through: restarts ? [] : privateNetwork(),
+      };
+      daemon = await DaemonProcess.start(options);
       client = new DaemonClient(daemon.address, signal);
-      return new BenchDaemon(daemon, client, directory, await describeMachine(client), { id, kernelRelease });
+      const machine = await describeMachine(client);
+      return new BenchDaemon(options, daemon, client, directory, machine, { id, kernelRelease });
     } catch (error) {
       client?.[Symbol.dispose]();
       await daemon?.[Symbol.asyncDispose]();
@@ -54,6 +59,12 @@ export class BenchDaemon implements AsyncDisposable {
 
   get daemonPid(): number {
     return this.daemon.pid;
+  }
+
+  /** Kills the daemon; another one takes its VMs over. Resolves when that serves. */
+  async restart(): Promise<DaemonProcess> {
+    await this.daemon.stop('SIGKILL');
+    return (this.daemon = await DaemonProcess.start(this.options));
   }
 
   get imageDirectory(): string {

@@ -19,8 +19,10 @@ import {
   type CapturesFound,
   type Found,
   type MailboxesFound,
+  type RestartsFound,
   type RoundsFound,
 } from './report.js';
+import { judgeRestarts, measureRestarts, type RestartsResult } from './restarts.js';
 import { measureRound, type RoundResult } from './round.js';
 
 const resultsDirectory = fileURLToPath(new URL('../../../bench/results', import.meta.url));
@@ -61,15 +63,23 @@ async function mailboxes({ memory, forks }: BenchOptions, bench: BenchDaemon): P
   return { mailboxes: found, goals: judgeMailboxes(found) };
 }
 
+/** Restarts of the daemon with VMs that run, for each size of memory. */
+async function restarts({ memory, forks }: BenchOptions, bench: BenchDaemon): Promise<RestartsFound> {
+  const found: RestartsResult[] = [];
+  for (const memoryMib of memory) found.push(await measureRestarts({ bench, forks, memoryMib, onStep: tell }));
+  return { restarts: found, goals: judgeRestarts(found) };
+}
+
 function find(options: BenchOptions, bench: BenchDaemon, signal: AbortSignal): Promise<Found> {
   if (options.captures === true) return captures(options, bench);
   if (options.mailboxes === true) return mailboxes(options, bench);
+  if (options.restarts === true) return restarts(options, bench);
   return rounds(options, bench, signal);
 }
 
 async function bench(options: BenchOptions, signal: AbortSignal): Promise<BenchRun & Found> {
   const startedAt = new Date().toISOString();
-  await using daemon = await BenchDaemon.start(tell, signal);
+  await using daemon = await BenchDaemon.start(options.restarts === true, tell, signal);
   const { machine, image } = daemon;
   const found = await find(options, daemon, signal);
   return { version: packageVersion(), startedAt, machine, image, ...found };

@@ -9,6 +9,8 @@ export interface BenchOptions {
   readonly captures?: true;
   /** Measures searches for mailboxes, deliveries and indexes instead. */
   readonly mailboxes?: true;
+  /** Measures restarts of the daemon with and without that many running forks instead. */
+  readonly restarts?: true;
 }
 
 const MIB_RANGE = { min: 128, max: 65_536 } as const;
@@ -25,6 +27,10 @@ export const OPTIONS = [
     '--mailboxes',
     'measure searches for mailboxes, deliveries and indexes instead of the rounds beside stock QEMU',
   ).conflicts('captures'),
+  new Option(
+    '--restarts',
+    'measure restarts of the daemon with so many forks that run instead of the rounds beside stock QEMU',
+  ).conflicts(['captures', 'mailboxes']),
 ] as const;
 
 /** @throws InvalidArgumentError */

@@ -7,6 +7,7 @@ import type { Machine } from './machine.js';
 import { mailboxesReport } from './mailboxes-report.js';
 import type { MailboxesResult } from './mailboxes.js';
 import { FORK_PHASES } from './our-instances.js';
+import { restartsReport, type RestartsResult } from './restarts.js';
 import type { RoundResult } from './round.js';
 import { shortNumber, summaryRow } from './summary-row.js';
 
@@ -36,8 +37,13 @@ export interface MailboxesFound {
   readonly goals: readonly Goal[];
 }
 
+export interface RestartsFound {
+  readonly restarts: readonly RestartsResult[];
+  readonly goals: readonly Goal[];
+}
+
 /** What a run finds, by its options. */
-export type Found = RoundsFound | CapturesFound | MailboxesFound;
+export type Found = RoundsFound | CapturesFound | MailboxesFound | RestartsFound;
 
 /** The result as tables. */
 export function report(result: BenchRun & Found): string {
@@ -48,6 +54,7 @@ export function report(result: BenchRun & Found): string {
   ];
   if ('captures' in result) parts.push(...result.captures.map(capturesReport));
   else if ('mailboxes' in result) parts.push(mailboxesReport(result.mailboxes));
+  else if ('restarts' in result) parts.push(...result.restarts.map(restartsReport));
   else
     for (const round of result.rounds)
       parts.push(`${String(round.memoryMib)} MiB of guest memory, milliseconds\n${timesOf(round)}`);

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { SettingKey } from '../config/settings.js';
 
@@ -22,6 +22,7 @@ export class DaemonProcess implements AsyncDisposable {
     /** What it serves on, as the command line's `--host` takes it. */
     readonly address: string,
     private readonly output: string[],
+    private readonly lines: Interface,
   ) {}
 
   /** Starts a daemon and resolves when it serves. @throws with everything it said when it ends before that */
@@ -47,15 +48,29 @@ export class DaemonProcess implements AsyncDisposable {
         reject(new Error(`the daemon ended before it was ready: ${output.join('\n').trim()}`));
       });
     });
+    // Read for as long as it lives: a full pipe would stop the daemon.
+    const lines = createInterface({ input: child.stdout });
     const ready = new Promise<string>((resolve) => {
-      // Read for as long as it lives: a full pipe would stop the daemon.
-      createInterface({ input: child.stdout }).on('line', (line) => {
+      lines.on('line', (line) => {
         output.push(line);
         const address = readyAddress(line);
         if (address !== undefined) resolve(address);
       });
     });
-    return new DaemonProcess(child, await Promise.race([ready, ended]), output);
+    return new DaemonProcess(child, await Promise.race([ready, ended]), output, lines);
+  }
+
+  /** Resolves when it has logged a line with this in it. @throws when it ends before that */
+  async logged(text: string): Promise<void> {
+    if (this.output.some((line) => line.includes(text))) return;
+    await new Promise<void>((resolve, reject) => {
+      this.lines.on('line', (line) => {
+        if (line.includes(text)) resolve();
+      });
+      this.lines.once('close', () => {
+        reject(new Error(`the daemon ended before it logged "${text}"`));
+      });
+    });
   }
 
   /** What it logged and wrote to stderr so far. */
