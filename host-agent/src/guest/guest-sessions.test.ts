@@ -46,7 +46,12 @@ describe('sessions on the link to a guest', () => {
   });
 
   it.each<[string, (link: GuestLink) => unknown]>([
-    ['it is woken', (link) => { link.wake(); }],
+    [
+      'it is woken',
+      (link) => {
+        link.wake();
+      },
+    ],
     ['something is asked of it', (link) => link.thaw(CREDENTIAL, soon())],
   ])('lets a guest that has long been running sleep on until %s', async (_when, act) => {
     const attached = lab.attach();
