@@ -61,6 +61,17 @@ describe('VMs outlive the daemon', () => {
     await host.restore('runner');
   });
 
+  it('the next daemon serves as soon as it holds all of them; their guests hear of it afterwards', async () => {
+    await host.forkMany({ fork: { source: 'source', name: 'crowd' }, count: 3 });
+    await host.stopDaemon('SIGKILL');
+    await host.startDaemon();
+    await host.daemon.logged('greeted the guests');
+    const order = host.daemon.log.match(/took over a running VM|"ready"|greeted the guests/g)!;
+    expect(order).toEqual([...Array<string>(4).fill('took over a running VM'), '"ready"', 'greeted the guests']);
+    expect(host.daemon.log).toMatch(/"guests":4,.*greeted the guests/);
+    for (const index of [0, 1, 2]) await host.delete(`crowd-${String(index)}`);
+  });
+
   it('what a killed daemon had half made is removed by the next', async () => {
     const boot = host.boot('half', 'counter.cjs').catch(() => undefined);
     await host.untilListed('half');

@@ -31,11 +31,19 @@ describe('the bundler of the host agent', () => {
     expect((await execa('node', [daemon, '--version'])).stdout).toBe(`first ${version}`);
   });
 
-  it('refuses a module that would look for its files where they are not', async () => {
-    const astray = await written('host-agent/dist/app/astray.js', `console.log(import.meta.url);`);
+  it.each([
+    [
+      'module of ours',
+      'host-agent/dist/app/astray.js',
+      'import.meta.url',
+      'looks for files beside itself, but will be in',
+    ],
+    ['package', 'node_modules/astray/index.js', '__dirname', 'reads files beside itself: leave its package out'],
+  ])('refuses a %s that would look for its files where they are not', async (_what, name, place, why) => {
+    const astray = await written(name, `console.log(${place});`);
     const before = await written('before-astray.mjs', `import ${JSON.stringify(astray)};`);
     const { exitCode, stderr } = await execa('node', [bundler, join(folder, 'never.mjs'), before], { reject: false });
     expect(exitCode).toBe(1);
-    expect(stderr).toContain(`${astray} looks for files beside itself, but will be in ${HOST_AGENT}dist`);
+    expect(stderr).toContain(`${astray} ${why}`);
   });
 });
