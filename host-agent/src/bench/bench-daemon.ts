@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -94,7 +95,9 @@ export class BenchDaemon implements AsyncDisposable {
 
   /** Also after a cancellation, hence a connection of its own. */
   private async removeInstances(): Promise<void> {
-    using client = new DaemonClient(this.daemon.address, new AbortController().signal);
+    const { signal } = new AbortController();
+    setMaxListeners(0, signal); // one for each instance
+    using client = new DaemonClient(this.daemon.address, signal);
     const list = client.instances.listInstances.bind(client.instances);
     const { instances } = await client.unary(list, ListInstancesRequest.fromPartial({ pageSize: 1000 }));
     const ours = new OurInstances(client);
