@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '@offshoot/shared/errors.js';
 import PQueue from 'p-queue';
 import type { Instance } from '../domain/instance.js';
+import type { OperationName } from '../domain/operations.js';
 import type { Context } from './context.js';
 import { settleDisk } from './disk-layer.js';
 import { endVmms } from './end-vmms.js';
@@ -19,26 +20,26 @@ const AT_ONCE = 16;
 /**
  * Takes over the VMs that run since before this daemon did, or records that they do no more. Their guests hear nothing of it: some
  * hundred that woke at once would take the processor from all of this; see {@link greetGuests}.
- * @param isStopping whether an instance was being stopped: without a VMM it is stopped
+ * @param cutShort what the daemon before did with an instance and had not ended
  * @returns those that were taken over
  */
 export async function adoptVms(
   context: Context,
   instances: readonly Instance[],
-  isStopping: (instance: Instance) => boolean,
+  cutShort: (instance: Instance) => readonly OperationName[],
 ): Promise<readonly Instance[]> {
   const queue = new PQueue({ concurrency: AT_ONCE });
   const adopted = await queue.addAll(
     instances.map((instance) => async () => ({
       instance,
-      isAdopted: await adopt(context, instance, isStopping(instance)),
+      isAdopted: await adopt(context, instance, cutShort(instance)),
     })),
   );
   return adopted.filter(({ isAdopted }) => isAdopted).map(({ instance }) => instance);
 }
 
 /** @returns whether the VM was taken over */
-async function adopt(context: Context, instance: Instance, wasStopping: boolean): Promise<boolean> {
+async function adopt(context: Context, instance: Instance, cutShort: readonly OperationName[]): Promise<boolean> {
   const { logger } = context;
   const signal = AbortSignal.timeout(ADOPT_MS);
   const paths = context.paths.instance(instance.id);
@@ -52,13 +53,15 @@ async function adopt(context: Context, instance: Instance, wasStopping: boolean)
       // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
       if (instance.state === 'RUNNING') await vm.resume(signal);
       else if ((await vm.state(signal)) === 'running') await vm.pause(signal);
-      if (!isDeepStrictEqual(vm.process, instance.vmm))
+      // The row may have come further than the folder's record.
+      if (cutShort.length > 0 || !isDeepStrictEqual(vm.process, instance.vmm))
         await save(context, changed(instance, instance.state, { vmm: vm.process }), { durable: false });
       context.running.add(instance.id, running);
       logger.info({ instance: instance.id, name: instance.name, pid: vm.process.pid }, 'took over a running VM');
       return true;
     }
-    if (wasStopping) {
+    // One that was being stopped and has no VMM is stopped.
+    if (cutShort.includes('stop-instance')) {
       await save(context, changed(instance, 'STOPPED', { vmm: undefined, stateReason: '' }), { durable: true });
       await context.files.dropCapture(instance.id);
     } else await fail(context, instance, 'the hypervisor ended while no daemon ran');

@@ -38,7 +38,7 @@ export async function recover(context: Context): Promise<readonly Instance[]> {
     store.delete(id);
   }
   for (const instance of resting) await settle(context, instance, cut);
-  const adopted = await adoptVms(context, live, (instance) => wasDoing('stop-instance', instance, cut));
+  const adopted = await adoptVms(context, live, (instance) => cutShort(instance, cut));
   await recoverSnapshots(context);
   const removed = await files.sweep(new Set(store.list().map(({ id }) => id)));
   if (removed.length > 0) logger.warn({ removed }, 'removed left-over folders');
@@ -66,20 +66,21 @@ const isToGo = ({ id, state }: Instance, cut: readonly JournalEntry[]): boolean 
     ({ instance, operation, partOf }) => instance === id && (operation === 'delete-instance' || partOf !== undefined),
   );
 
-const wasDoing = (operation: OperationName, { id }: Instance, cut: readonly JournalEntry[]): boolean =>
-  cut.some((entry) => entry.instance === id && entry.operation === operation);
+const cutShort = ({ id }: Instance, cut: readonly JournalEntry[]): readonly OperationName[] =>
+  cut.filter(({ instance }) => instance === id).map(({ operation }) => operation);
 
 /** Makes an instance without a VM what its row says. */
 async function settle(context: Context, instance: Instance, cut: readonly JournalEntry[]): Promise<void> {
   const { files } = context;
   const { id, state } = instance;
+  const operations = cutShort(instance, cut);
   if (instance.replacing !== undefined) await replaceFiles(context, instance);
   await settleDisk(context, instance);
   if (state === 'STANDBY') await files.adoptNextMemory(id);
-  if (state === 'STOPPED' || wasDoing('start-instance', instance, cut)) await files.dropCapture(id);
+  if (state === 'STOPPED' || operations.includes('start-instance')) await files.dropCapture(id);
   // The row may have come further than the folder's record.
   const now = context.store.byId(id);
-  if (now !== undefined && cut.some((entry) => entry.instance === id)) await files.save(now, { durable: false });
+  if (now !== undefined && operations.length > 0) await files.save(now, { durable: false });
 }
 
 /** Rows and folders of snapshots; those that were not yet durable become so. */
