@@ -15,6 +15,7 @@ describe('restarts with VMs that run', () => {
   it('are judged by when the daemon serves, half of them at least', () => {
     expect(judgeRestarts([result])).toMatchObject([{ id: 'P12', memoryMib: 256, measured: 1000, met: true }]);
     expect(judgeRestarts([{ ...result, ready: summarize([1001]) }])).toMatchObject([{ met: false }]);
+    expect(judgeRestarts([{ ...result, vms: 99 }])).toEqual([]);
   });
 
   it('are told beside those without any', () => {
