@@ -48,7 +48,7 @@ import { openZfs } from './storage/zfs/open-zfs.js';
 import { openZfsAccess } from './storage/zfs/zfs-access.js';
 import { VERSION } from './version.js';
 
-/** The repository, or wherever the package was unpacked: proto/, images/ and guest-agent/ stand beside host-agent/. */
+/** The repository, or wherever the package was unpacked: images/ and guest-agent/ stand beside host-agent/. */
 const installation = fileURLToPath(new URL('../../', import.meta.url));
 
 /** At shutdown: calls under way may finish or be undone within the first, everything ends within the second; milliseconds. */
@@ -165,7 +165,10 @@ async function serve({ settings }: LoadedSettings, logger: Logger): Promise<void
     snapshots: new SnapshotService(context, calls),
     host: new HostService(dependencies, { agentBundle, listening: () => server.address }),
     images: new ImageService(context, calls),
-    protoDirectory: join(installation, 'proto'),
+    descriptors: async () => {
+      const { readDescriptors } = await import('./grpc/contract/descriptor-file.js');
+      return readDescriptors(join(installation, 'host-agent/dist'));
+    },
     logger,
     version: VERSION,
   });

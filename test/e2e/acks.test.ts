@@ -5,8 +5,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failureOf } from '../harness/call-failure.js';
 import { TestHost } from '../harness/test-host.js';
 
-const limit = { seconds: 30n, nanos: 0 };
-
 const SEND = `
 const socket = require('node:dgram').createSocket('udp4');
 const [port, ...lines] = process.argv.slice(1);
@@ -32,24 +30,23 @@ describe('an acknowledgement that is not the guest’s', () => {
     await host[Symbol.asyncDispose]();
   });
 
-  it.each([
-    ['a wrong nonce', 'offshoot-ack v=1 mailbox=task generation=1 nonce=0123456789abcdef stage=applied'],
-    ['a malformed line', 'offshoot-ack v=1 mailbox=task generation=1 stage=applied applied applied'],
-    [
-      'a line that only contains the right words',
+  it('is not accepted, be its nonce wrong, its form, or what stands before it', async () => {
+    const lines = [
+      'offshoot-ack v=1 mailbox=task generation=1 nonce=0123456789abcdef stage=applied',
+      'offshoot-ack v=1 mailbox=task generation=1 stage=applied applied applied',
       'x offshoot-ack v=1 mailbox=task generation=1 nonce=0123456789abcdef stage=applied',
-    ],
-  ])('with %s is not accepted', async (_, line) => {
+    ];
     const silent = {
       name: 'task',
       payload: { $case: 'json' as const, json: '{"silent": true}' },
-      ackTimeout: { seconds: 4n, nanos: 0 },
+      ackTimeout: { seconds: 10n, nanos: 0 },
     };
     const fork = failureOf(host.fork({ source: 'source', name: 'silent', mailboxes: [silent] }));
     // The guest says this once it has the task: from then on only an acknowledgement is missing.
     await host.untilListed('silent');
     await host.logLine('silent', (said) => said.startsWith('task '));
-    const [program = '', ...argv] = host.machine.inNetwork(process.execPath, '-e', SEND, String(port), line, line);
+    const sends = lines.flatMap((line) => [line, line]);
+    const [program = '', ...argv] = host.machine.inNetwork(process.execPath, '-e', SEND, String(port), ...sends);
     execFileSync(program, argv);
     expect(await fork).toMatchObject({ status: 'DEADLINE_EXCEEDED', details: { reason: 'ACK_TIMEOUT' } });
     expect(await host.traces()).toMatchObject({ rows: ['source'], folders: 1, processes: 0 });
@@ -58,9 +55,7 @@ describe('an acknowledgement that is not the guest’s', () => {
   it('does not keep the guest’s own from being accepted', async () => {
     const { acks, instance } = await host.fork({
       source: 'source',
-      mailboxes: [
-        { name: 'task', payload: { $case: 'json', json: '{"number": 1}' }, ackTimeout: { seconds: 30n, nanos: 0 } },
-      ],
+      mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{"number": 1}' } }],
     });
     expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 1 }, address: instance!.network!.ipv4 });
   });
@@ -83,8 +78,7 @@ describe('a guest that cannot send a datagram to the host', () => {
     await host.standby('source', 'task');
     const { acks, instance } = await host.fork({
       source: 'source',
-      mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{"number": 1}' }, ackTimeout: limit }],
-      networkTimeout: limit,
+      mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{"number": 1}' } }],
     });
     expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 1 }, address: instance!.network!.ipv4 });
     // It tries by UDP for a second first.

@@ -220,8 +220,7 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
       const failure = await failureOf(
         host.fork({
           source: 'source',
-          mailboxes: [mailbox({ payload: json('{"fail": "no such tenant"}'), ackTimeout: seconds(30) })],
-          networkTimeout: seconds(30),
+          mailboxes: [mailbox({ payload: json('{"fail": "no such tenant"}') })],
         }),
       );
       expect(failure).toMatchObject({ status: 'ABORTED', details: { reason: 'GUEST_FAILED' } });
@@ -235,7 +234,7 @@ describe('a call that cannot be carried out says why, and leaves nothing', () =>
     });
 
     it('past the caller’s own deadline is undone', async () => {
-      const silent = mailbox({ payload: json('{"silent": true}'), ackTimeout: seconds(30) });
+      const silent = mailbox({ payload: json('{"silent": true}') });
       const failure = failureOf(host.fork({ source: 'source', mailboxes: [silent] }, 1500));
       expect(await failure).toMatchObject({ status: 'DEADLINE_EXCEEDED' });
       await host.settled();

@@ -104,7 +104,7 @@ describe('a host without memory for another VM', () => {
         details: { reason: 'MEMORY_EXHAUSTED' },
       });
       expect(await everything()).toEqual(before);
-      const { instance } = await host.fork({ ...fork, name: 'one', networkTimeout: { seconds: 30n, nanos: 0 } });
+      const { instance } = await host.fork({ ...fork, name: 'one' });
       expect(instance!.state).toBe(InstanceState.INSTANCE_STATE_RUNNING);
       await host.delete('one');
     });

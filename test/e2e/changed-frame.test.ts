@@ -5,11 +5,9 @@ import { CutShortHost } from '../harness/cut-short-host.js';
 import { ParkedFrame } from '../harness/parked-frame.js';
 import type { TestHost } from '../harness/test-host.js';
 
-const seconds = (n: number) => ({ seconds: BigInt(n), nanos: 0 });
 const mailboxes = ['task', 'plain'].map((name) => ({
   name,
   payload: { $case: 'json' as const, json: '{"number":7}' },
-  ackTimeout: seconds(30),
 }));
 
 const armedAgain = (page: Buffer): unknown =>
@@ -30,7 +28,7 @@ describe('a frame that is another one in the memory a fork is given than where i
     await cut[Symbol.asyncDispose]();
   });
 
-  const fork = () => host.fork({ source: 'source', mailboxes, networkTimeout: seconds(30) });
+  const fork = () => host.fork({ source: 'source', mailboxes });
 
   it.each<[string, string, string, (page: Buffer) => unknown]>([
     ['task', 'armed again', 'nonce', armedAgain],

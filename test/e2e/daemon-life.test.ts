@@ -52,9 +52,7 @@ describe('VMs outlive the daemon', () => {
     const { acks } = await host.fork({
       source: 'runner',
       name: 'child',
-      mailboxes: [
-        { name: 'task', payload: { $case: 'json', json: '{"number": 7}' }, ackTimeout: { seconds: 30n, nanos: 0 } },
-      ],
+      mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{"number": 7}' } }],
     });
     expect(acks[0]!.detail).toContain('"number":7');
     await host.delete('child');

@@ -12,7 +12,6 @@ import { isRoot } from '../harness/test-machine.js';
 const run = promisify(execFile);
 const MIB = 2 ** 20;
 const WRITTEN_MIB = 200;
-const seconds = (count: number) => ({ seconds: BigInt(count), nanos: 0 });
 const program = readFileSync(new URL('../guest/disk-worker.cjs', import.meta.url));
 
 const countOf = (line: string): number => Number(/^count (\d+)$/.exec(line)?.[1]);
@@ -63,8 +62,7 @@ describe('a VM that has written 200 MiB, on a filesystem without reflinks', () =
       source,
       name,
       fromRunning,
-      networkTimeout: seconds(30),
-      mailboxes: [{ name: 'task', payload: { $case: 'json', json: task }, ackTimeout: seconds(30) }],
+      mailboxes: [{ name: 'task', payload: { $case: 'json', json: task } }],
     });
     const answer = JSON.parse(response.acks[0]!.detail) as Answer;
     await host.logLine(name, (line) => line === 'armed'); // again, to be forked itself
@@ -221,7 +219,6 @@ describe.skipIf(lacking !== '')(`on a filesystem with reflinks${lacking && ` (sk
       source: 'source',
       name: 'child',
       fromRunning: true,
-      networkTimeout: seconds(30),
     });
     for (const cost of [disk, sourceDisk]) expect(cost).toMatchObject({ reflinked: true, copiedBytes: 0n, layers: 0 });
   });

@@ -5,7 +5,6 @@ import { durableOf, recordsOn, saidDurable } from '../harness/disk-records.js';
 import { TestHost } from '../harness/test-host.js';
 
 const diskOf = ({ directory }: { directory: string }): string => join(directory, 'disk.qcow2');
-const limit = { seconds: 30n, nanos: 0 };
 
 describe('forks of a VM that writes to its disk all the while', () => {
   let host: TestHost;
@@ -34,8 +33,7 @@ describe('forks of a VM that writes to its disk all the while', () => {
         name,
         fromRunning: true,
         freezeWorkload,
-        mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{}' }, ackTimeout: limit }],
-        networkTimeout: limit,
+        mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{}' } }],
       });
       const inMemory = Number(acks[0]!.detail);
       expect(inMemory).toBeGreaterThanOrEqual(before);

@@ -8,9 +8,7 @@ const countOf = (line: string): number => Number(/^count (\d+)$/.exec(line)?.[1]
 const task = (value: object) => ({
   name: 'task',
   payload: { $case: 'json' as const, json: JSON.stringify(value) },
-  ackTimeout: { seconds: 30n, nanos: 0 },
 });
-const patient = { networkTimeout: { seconds: 30n, nanos: 0 } };
 const ms = (duration: { seconds: bigint; nanos: number } | undefined): number =>
   Number(duration?.seconds) * 1000 + (duration?.nanos ?? 0) / 1e6;
 
@@ -48,7 +46,6 @@ describe('forks of a running VM', () => {
   it.each(['first', 'second', 'third'])('leave the source running without a jump: the %s', async (which) => {
     const before = (await host.get('source')).instance!;
     const { instance, acks, timings } = await host.fork({
-      ...patient,
       source: 'source',
       name: which,
       fromRunning: true,
@@ -69,7 +66,6 @@ describe('forks of a running VM', () => {
     for (let generation = 2; generation <= 5; generation++) {
       const name = `generation-${generation}`;
       const { acks } = await host.fork({
-        ...patient,
         source: parent,
         name,
         fromRunning: true,
@@ -88,7 +84,6 @@ describe('forks of a running VM', () => {
     await host.stopDaemon('SIGKILL');
     await host.startDaemon();
     const { acks } = await host.fork({
-      ...patient,
       source: 'source',
       name: 'after-restart',
       fromRunning: true,
@@ -102,7 +97,7 @@ describe('forks of a running VM', () => {
   describe('in one call', () => {
     it('are all of one moment, and each its own', async () => {
       const outcomes = await host.forkMany({
-        fork: { ...patient, source: 'source', name: 'job', fromRunning: true },
+        fork: { source: 'source', name: 'job', fromRunning: true },
         count: 4,
         mailboxesByIndex: [0, 1, 2, 3].map((index) => ({ mailboxes: [task({ index })] })),
       });
@@ -122,7 +117,7 @@ describe('forks of a running VM', () => {
     });
 
     const withOneThatFails = (allOrNothing: boolean) => ({
-      fork: { ...patient, source: 'source', name: 'job', fromRunning: true },
+      fork: { source: 'source', name: 'job', fromRunning: true },
       count: 3,
       mailboxesByIndex: [{ index: 0 }, { fail: 'not this one' }, { index: 2 }].map((value) => ({
         mailboxes: [task(value)],
@@ -162,7 +157,7 @@ describe('forks of a running VM', () => {
     ])(
       'are refused before any work: %s of them',
       async (_, { taken, ...request }: { taken?: string; count: number }, status, message) => {
-        if (taken !== undefined) await host.fork({ ...patient, source: 'source', name: taken, fromRunning: true });
+        if (taken !== undefined) await host.fork({ source: 'source', name: taken, fromRunning: true });
         const before = await host.traces();
         const failure = await failureOf(
           host.forkMany({ fork: { source: 'source', name: 'job', fromRunning: true }, ...request }),
@@ -176,7 +171,7 @@ describe('forks of a running VM', () => {
 
   it('leave a paused source paused', async () => {
     await host.pause('source');
-    const { instance } = await host.fork({ ...patient, source: 'source', name: 'of-paused', fromRunning: true });
+    const { instance } = await host.fork({ source: 'source', name: 'of-paused', fromRunning: true });
     expect(instance!.state).toBe(InstanceState.INSTANCE_STATE_RUNNING);
     expect((await host.get('source')).instance!.state).toBe(InstanceState.INSTANCE_STATE_PAUSED);
     await host.resume('source');

@@ -43,8 +43,7 @@ describe('three forks of one parked VM', () => {
           source: 'source',
           name: `fork-${number}`,
           labels: { number: String(number) },
-          mailboxes: [{ ...task({ number }), ackTimeout: { seconds: 30n, nanos: 0 } }],
-          networkTimeout: { seconds: 30n, nanos: 0 },
+          mailboxes: [task({ number })],
         }),
       ),
     );
@@ -132,7 +131,7 @@ describe('three forks of one parked VM', () => {
     const grandchild = await host.fork({
       source: 'fork-3',
       name: 'grandchild',
-      mailboxes: [{ ...task({ number: 33 }), ackTimeout: { seconds: 30n, nanos: 0 } }],
+      mailboxes: [task({ number: 33 })],
     });
     expect(answerOf(grandchild)).toMatchObject({
       task: { number: 33 },

@@ -10,7 +10,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
 
 const MIB = 2 ** 20;
-const limit = { seconds: 30n, nanos: 0 };
 const countOf = (line: string): number => Number(/^count (\d+)$/.exec(line)?.[1]);
 
 /** What test/guest/generations.cjs acknowledges with: the words of its ancestors and its own, oldest first. */
@@ -36,8 +35,7 @@ describe('five generations of forks', () => {
       source,
       name,
       fromRunning: true,
-      mailboxes: [{ name: 'task', payload: { $case: 'json', json: JSON.stringify(word) }, ackTimeout: limit }],
-      networkTimeout: limit,
+      mailboxes: [{ name: 'task', payload: { $case: 'json', json: JSON.stringify(word) } }],
     });
     return JSON.parse(acks[0]!.detail) as Kept;
   };

@@ -11,7 +11,6 @@ const seconds = (n: number) => ({ seconds: BigInt(n), nanos: 0 });
 const mailbox = (name: string, value: object, change: object = {}) => ({
   name,
   payload: { $case: 'json' as const, json: JSON.stringify(value) },
-  ackTimeout: seconds(30),
   ...change,
 });
 const noRoot = isRoot ? '' : ' (skipped: root, for a network in which guests have addresses)';
@@ -48,7 +47,6 @@ describe('a guest that means no good', () => {
     host.fork({
       source: 'source',
       mailboxes: [mailbox('task', { number }), mailbox('plain', { number })],
-      networkTimeout: seconds(30),
     });
 
   it('does not keep a good frame from its payload by frames that are wrong in one thing each', async () => {
@@ -92,7 +90,6 @@ describe('a guest that means no good', () => {
       source: 'source',
       name: 'flood',
       mailboxes: [mailbox('task', { number: 1, flood: 6000, ...ackTo })],
-      networkTimeout: seconds(30),
     });
     const { instance, acks } = await bystander(2);
     expect(acks.map(({ detail }) => detail)).toEqual(['2', '2']);
@@ -112,7 +109,7 @@ describe('a guest that means no good', () => {
       { silent: true },
       { ackTimeout: seconds(15), onAckTimeout: OnAckTimeout.ON_ACK_TIMEOUT_KEEP },
     );
-    const victim = host.fork({ source: 'source', name: 'victim', mailboxes: [silent], networkTimeout: seconds(30) });
+    const victim = host.fork({ source: 'source', name: 'victim', mailboxes: [silent] });
     await host.untilListed('victim');
     const said = await host.logLine('victim', (line) => line.startsWith('plain '));
     const [, nonce = ''] = said.split(' ');
@@ -120,7 +117,6 @@ describe('a guest that means no good', () => {
     const { instance, acks } = await host.fork({
       source: 'source',
       mailboxes: [mailbox('task', { number: 3, lines: [forged('applied'), forged('failed')], ...ackTo })],
-      networkTimeout: seconds(30),
     });
     expect(acks).toMatchObject([{ detail: '3' }]);
     expect((await victim).acks).toMatchObject([{ mailbox: 'plain', stage: '', detail: '' }]);
@@ -133,7 +129,7 @@ describe('a guest that means no good', () => {
     await host.boot('full', 'frame-flood.cjs');
     await host.standby('full', 'task');
     const [full, beside, refused] = await Promise.all([
-      host.fork({ source: 'full', mailboxes: [mailbox('task', { number: 4 })], networkTimeout: seconds(30) }),
+      host.fork({ source: 'full', mailboxes: [mailbox('task', { number: 4 })] }),
       bystander(5),
       failureOf(host.fork({ source: 'full', mailboxes: [mailbox('task', {}), mailbox('plain', {})] })),
     ]);

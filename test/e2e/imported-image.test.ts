@@ -154,10 +154,8 @@ describe.skipIf(missing !== '')(`an image made of a Debian root${missing && ` (s
         {
           name: 'task',
           payload: { $case: 'json' as const, json: '{"number":7}' },
-          ackTimeout: { seconds: 30n, nanos: 0 },
         },
       ],
-      networkTimeout: { seconds: 30n, nanos: 0 },
     });
     expect(JSON.parse(acks[0]!.detail)).toMatchObject({ task: { number: 7 } });
   });

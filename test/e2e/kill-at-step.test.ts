@@ -5,8 +5,6 @@ import type { CutShort } from '../harness/cut-short-host.js';
 import { SubjectCalls, scenariosOf } from './operation-scenarios.js';
 import { OperationSubjects } from './operation-subjects.js';
 
-const patient = { networkTimeout: { seconds: 30n, nanos: 0 } };
-
 describe('a daemon killed after any step of any operation', () => {
   let subjects: OperationSubjects;
   const calls = new SubjectCalls(() => subjects.host);
@@ -60,7 +58,7 @@ describe('a daemon killed after any step of any operation', () => {
     async () => {
       const { cut, host } = subjects;
       const name = subjects.fresh();
-      const all = () => host.forkMany({ fork: { ...patient, source: 'parked', name }, count: 3, allOrNothing: true });
+      const all = () => host.forkMany({ fork: { source: 'parked', name }, count: 3, allOrNothing: true });
       for (const [step, times] of [
         ['fork-all: begun', 1],
         ['fork-memory: record', 2],

@@ -2,11 +2,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
 
-const limit = { seconds: 30n, nanos: 0 };
 const bytes = (name: string, data: Buffer) => ({
   name,
   payload: { $case: 'data' as const, data },
-  ackTimeout: limit,
 });
 
 /** What test/guest/again.cjs acknowledges with: which delivery since the boot of its ancestors, and what it was. */
@@ -37,7 +35,6 @@ describe('mailboxes that are armed again after each delivery', () => {
       source,
       name,
       mailboxes: [bytes('task', task), bytes('own', own), bytes('bare', bare)],
-      networkTimeout: limit,
     });
     return acks.map(({ detail }) => JSON.parse(detail) as unknown);
   };

@@ -8,7 +8,6 @@ import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import type { TestHost } from '../harness/test-host.js';
 
 const MEMORY = 256n * 2n ** 20n;
-const patient = { networkTimeout: { seconds: 30n, nanos: 0 } };
 const guestPrograms = fileURLToPath(new URL('../guest', import.meta.url));
 const nothing = (): Promise<void> => Promise.resolve();
 
@@ -54,7 +53,7 @@ export class SubjectCalls {
   }
 
   fork(name: string, change: Parameters<TestHost['fork']>[0] = {}): Promise<ForkInstanceResponse> {
-    return this.host.fork({ ...patient, source: 'parked', name, ...change });
+    return this.host.fork({ source: 'parked', name, ...change });
   }
 
   async forkAndPark(name: string): Promise<void> {

@@ -113,9 +113,7 @@ describe("an instance's own disk", () => {
 
   it('is as large in a fork, which can fill it, and stays clean', async () => {
     await host.standby('source', 'task');
-    const mailboxes = [
-      { name: 'task', payload: { $case: 'json' as const, json: '{}' }, ackTimeout: { seconds: 30n, nanos: 0 } },
-    ];
+    const mailboxes = [{ name: 'task', payload: { $case: 'json' as const, json: '{}' } }];
     const { instance } = await host.fork({ source: 'source', name: 'fork', mailboxes });
     expect(instance!.diskBytes).toBe(BigInt(3 * GIB));
     const said = await look('fork');

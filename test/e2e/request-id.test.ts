@@ -6,19 +6,17 @@ import { failureOf } from '../harness/call-failure.js';
 import { CutShortHost } from '../harness/cut-short-host.js';
 import type { TestHost } from '../harness/test-host.js';
 
-const seconds30 = { seconds: 30n, nanos: 0 };
-const task = (json: string) => ({ name: 'task', payload: { $case: 'json' as const, json }, ackTimeout: seconds30 });
+const task = (json: string) => ({ name: 'task', payload: { $case: 'json' as const, json } });
 
 describe('a request with an id', () => {
   let cut: CutShortHost;
   let host: TestHost;
   let ids = 0;
   const nextId = (): string => `request ${String(++ids)}`;
-  const fork = (change: Parameters<TestHost['fork']>[0]) =>
-    host.fork({ source: 'parked', networkTimeout: seconds30, ...change });
+  const fork = (change: Parameters<TestHost['fork']>[0]) => host.fork({ source: 'parked', ...change });
   const forkThree = (requestId: string, allOrNothing = false) =>
     host.forkMany({
-      fork: { source: 'parked', networkTimeout: seconds30, mailboxes: [task('{}')], labels: { requestId } },
+      fork: { source: 'parked', mailboxes: [task('{}')], labels: { requestId } },
       count: 3,
       allOrNothing,
       requestId,

@@ -16,12 +16,9 @@ import { TestHost } from '../harness/test-host.js';
 
 const { INSTANCE_STATE_RUNNING: RUNNING, INSTANCE_STATE_STANDBY: STANDBY } = InstanceState;
 const { INSTANCE_STATE_STOPPED: STOPPED, INSTANCE_STATE_PAUSED: PAUSED } = InstanceState;
-const seconds = (value: number) => ({ seconds: BigInt(value), nanos: 0 });
-const patient = { networkTimeout: seconds(30) };
 const task = (value: object) => ({
   name: 'task',
   payload: { $case: 'json' as const, json: JSON.stringify(value) },
-  ackTimeout: seconds(30),
 });
 
 /** Changes one byte of a file that keeps its size, its inode and its modification time. */
@@ -121,7 +118,6 @@ describe('snapshots', () => {
   it('are forked with mailboxes, one or many at a time, each with its own identity', async () => {
     const { id } = (await snapshots.get('base')).snapshot!;
     const { instance, acks } = await snapshots.fork({
-      ...patient,
       snapshot: 'base',
       name: 'one',
       mailboxes: [task({ n: 1 })],
@@ -132,7 +128,7 @@ describe('snapshots', () => {
       forkedFromSnapshot: id,
       state: RUNNING,
     });
-    const outcomes = await snapshots.forkMany({ fork: { ...patient, snapshot: 'base', name: 'job' }, count: 2 });
+    const outcomes = await snapshots.forkMany({ fork: { snapshot: 'base', name: 'job' }, count: 2 });
     const addresses = outcomes.map(({ fork }) =>
       fork?.outcome?.$case === 'fork' ? fork.outcome.fork.instance!.network!.ipv4 : '',
     );
@@ -146,7 +142,7 @@ describe('snapshots', () => {
 
   describe('put their instance back', () => {
     beforeEach(async () => {
-      await snapshots.fork({ ...patient, snapshot: 'base', name: 'one' });
+      await snapshots.fork({ snapshot: 'base', name: 'one' });
       await snapshots.create({ instance: 'one', name: 'back' });
     });
     afterEach(async () => {
@@ -166,7 +162,6 @@ describe('snapshots', () => {
         expect(await host.traces()).toMatchObject({ processes: 2, folders: 2 });
       }
       const { acks } = await host.fork({
-        ...patient,
         source: 'one',
         name: 'of-back',
         fromRunning: true,
@@ -209,7 +204,7 @@ describe('snapshots', () => {
         status: 'NOT_FOUND',
         message: expect.stringContaining('fork the snapshot instead') as string,
       });
-      const { instance } = await snapshots.fork({ ...patient, snapshot: 'back', name: 'late' });
+      const { instance } = await snapshots.fork({ snapshot: 'back', name: 'late' });
       expect(instance!.state).toBe(RUNNING);
       await host.delete('late');
     });
@@ -217,10 +212,9 @@ describe('snapshots', () => {
 
   it('can be deleted while what was forked from them lives on, and is forked', async () => {
     await snapshots.create({ instance: 'source', name: 'brief', waitDurable: false });
-    await snapshots.fork({ ...patient, snapshot: 'brief', name: 'heir' });
+    await snapshots.fork({ snapshot: 'brief', name: 'heir' });
     await snapshots.delete('brief');
     const { acks } = await host.fork({
-      ...patient,
       source: 'heir',
       name: 'grandchild',
       fromRunning: true,
@@ -235,14 +229,13 @@ describe('snapshots', () => {
     ['paused', PAUSED, () => host.pause('kept')],
     ['parked', STANDBY, () => host.standby('kept')],
   ] as const)('of a %s instance leave it so', async (_, state, rest) => {
-    await snapshots.fork({ ...patient, snapshot: 'base', name: 'kept' });
+    await snapshots.fork({ snapshot: 'base', name: 'kept' });
     await rest();
     const { sourcePause } = await snapshots.create({ instance: 'kept', name: 'at-rest', waitDurable: false });
     expect(sourcePause).toBeUndefined();
     expect((await host.get('kept')).instance!.state).toBe(state);
     await host.delete('kept');
     const { acks } = await snapshots.fork({
-      ...patient,
       snapshot: 'at-rest',
       name: 'woken',
       mailboxes: [task({ from: 'rest' })],
@@ -257,7 +250,6 @@ describe('snapshots', () => {
     const { instance } = await snapshots.fork({ snapshot: 'base', name: 'parked', targetState: STANDBY });
     expect(instance).toMatchObject({ state: STANDBY, vmmPid: 0 });
     const { acks } = await host.fork({
-      ...patient,
       source: 'parked',
       name: 'child',
       mailboxes: [task({ of: 'parked' })],
@@ -266,7 +258,6 @@ describe('snapshots', () => {
     const restored = await host.restore('parked');
     expect(restored.network).toEqual(instance!.network);
     const { acks: own } = await host.fork({
-      ...patient,
       source: 'parked',
       name: 'second',
       fromRunning: true,

@@ -46,10 +46,8 @@ describe.skipIf(missing !== '')(`a daemon that is not root, whose helper is call
         {
           name: 'task',
           payload: { $case: 'json', json: JSON.stringify({ number }) },
-          ackTimeout: { seconds: 30n, nanos: 0 },
         },
       ],
-      networkTimeout: { seconds: 30n, nanos: 0 },
     });
 
   async function examine(): Promise<ReadonlyMap<string, DoctorCheck>> {

@@ -7,7 +7,6 @@ import { failureIfAny } from '../harness/call-failure.js';
 import { PAGE, guestMemory } from '../harness/guest-memory.js';
 import { SnapshotCalls } from '../harness/snapshot-calls.js';
 import { TestHost } from '../harness/test-host.js';
-import { limit } from './identity-probe.js';
 
 /** Everything that guests of one host are given and say. */
 class Credentials {
@@ -86,7 +85,7 @@ describe('the credential of an instance', () => {
     await snapshots.create({ instance: 'source', name: 'moment' });
     await expectRenewed();
     const names = ['one', 'two', 'three'];
-    await Promise.all(names.map((name) => snapshots.fork({ snapshot: 'moment', name, networkTimeout: limit })));
+    await Promise.all(names.map((name) => snapshots.fork({ snapshot: 'moment', name })));
     const own: string[] = [];
     for (const name of names) own.push(await credentials.nextOf(name));
     expect(new Set(credentials.said).size).toBe(credentials.said.length);
@@ -97,7 +96,7 @@ describe('the credential of an instance', () => {
   });
 
   it('is another after a fork of the running source, and the fork has its own', async () => {
-    await host.fork({ source: 'source', name: 'child', fromRunning: true, networkTimeout: limit });
+    await host.fork({ source: 'source', name: 'child', fromRunning: true });
     await expectRenewed();
     expect(await credentials.ownerOf(await credentials.nextOf('child'))).toBe('child');
     await host.delete('child');
@@ -150,7 +149,7 @@ describe('the credential of a fork that nobody has read', () => {
     snapshots = new SnapshotCalls(host);
     await host.boot('source', 'counter.cjs');
     await snapshots.create({ instance: 'source', name: 'moment' });
-    fork = (await snapshots.fork({ snapshot: 'moment', name: 'fork', networkTimeout: limit })).instance!;
+    fork = (await snapshots.fork({ snapshot: 'moment', name: 'fork' })).instance!;
   });
   afterAll(async () => {
     await host[Symbol.asyncDispose]();

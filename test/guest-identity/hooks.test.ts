@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
 
-const limit = { seconds: 30n, nanos: 0 };
 const BEFORE = '/etc/offshoot/hooks/before-snapshot.d';
 const AFTER = '/etc/offshoot/hooks/after-fork.d';
 
@@ -40,7 +39,7 @@ describe('hooks in the guest', () => {
     await host.logLine('source', (line) => line.startsWith('not hooked'));
     await host.standby('source');
     source = await host.consoleText('source');
-    const { instance } = await host.fork({ source: 'source', name: 'fork', networkTimeout: limit });
+    const { instance } = await host.fork({ source: 'source', name: 'fork' });
     workload = [];
     for await (const line of host.logLines(instance!.id))
       if (workload.push(line) > 0 && line.startsWith('asked: ')) break;

@@ -17,9 +17,6 @@ export interface Probe {
 
 const program = readFileSync(new URL('identity-probe.cjs', import.meta.url));
 
-/** The longest a guest may be waited for: on an emulated machine under load it takes its time. */
-export const limit = { seconds: 30n, nanos: 0 };
-
 export const probeOf = ({ acks }: ForkInstanceResponse): Probe => JSON.parse(acks[0]!.detail) as Probe;
 
 /** Boots "source" with the probe in one of its modes, and waits for a line that begins so. */

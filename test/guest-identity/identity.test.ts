@@ -4,7 +4,7 @@ import type { ForkInstanceResponse } from '@offshoot/proto/generated/offshoot/v1
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
 import { clockOffset } from './clock-offset.js';
-import { bootProbe, limit, probeOf, type Probe } from './identity-probe.js';
+import { bootProbe, probeOf, type Probe } from './identity-probe.js';
 
 async function parked(host: TestHost, mode: readonly string[], firstLine: string): Promise<Instance> {
   await bootProbe(host, mode, firstLine);
@@ -15,8 +15,7 @@ const forkOf = (host: TestHost, name: string): Promise<ForkInstanceResponse> =>
   host.fork({
     source: 'source',
     name,
-    mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{}' }, ackTimeout: limit }],
-    networkTimeout: limit,
+    mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{}' } }],
   });
 
 const msOf = ({ seconds, nanos }: { seconds: bigint; nanos: number }): number => Number(seconds) * 1000 + nanos / 1e6;
@@ -104,7 +103,7 @@ describe('a workload that says who it is in a tight loop', () => {
     await using host = await TestHost.start();
     const source = await bootProbe(host, ['loop'], 'who ');
     const outcomes = await host.forkMany({
-      fork: { source: 'source', name: 'job', fromRunning: true, networkTimeout: limit },
+      fork: { source: 'source', name: 'job', fromRunning: true },
       count: 3,
     });
     const said: string[][] = [];

@@ -1,7 +1,7 @@
 import type { Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestHost } from '../harness/test-host.js';
-import { bootProbe, limit, type Probe } from './identity-probe.js';
+import { bootProbe, type Probe } from './identity-probe.js';
 
 const COUNT = 20;
 const countOf = (line: string): number => Number(/^count (\d+)$/.exec(line)?.[1]);
@@ -26,7 +26,6 @@ describe('twenty forks of one running VM in one call', () => {
         fromRunning: true,
         // Their answers are awaited below: twenty guests at once may take longer than an ack may.
         mailboxes: [{ name: 'task', payload: { $case: 'json', json: '{}' }, waitForAck: false }],
-        networkTimeout: limit,
       },
       count: COUNT,
     });

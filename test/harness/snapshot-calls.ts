@@ -12,6 +12,7 @@ import {
 import type { Snapshot } from '@offshoot/proto/generated/offshoot/v1/snapshot.js';
 import type { Instance, Mailbox } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import type { ForkInstanceResponse } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
+import { patientFork, patientForks } from './patient-fork.js';
 import type { TestHost } from './test-host.js';
 
 /** SnapshotService of a test's daemon. */
@@ -43,21 +44,22 @@ export class SnapshotCalls {
     return page.snapshots;
   }
 
+  /** As patient as can be where the request does not say how long to wait. */
   async fork(request: Parameters<typeof ForkSnapshotRequest.fromPartial>[0]): Promise<ForkInstanceResponse> {
     const { snapshots } = this.host.client;
     const { fork } = await this.host.client.unary(
       snapshots.forkSnapshot.bind(snapshots),
-      ForkSnapshotRequest.fromPartial(request),
+      patientFork(ForkSnapshotRequest.fromPartial(request)),
     );
     return fork!;
   }
 
-  /** All outcomes of one call. */
+  /** All outcomes of one call, as patient as `fork`. */
   async forkMany(request: Parameters<typeof ForkSnapshotsRequest.fromPartial>[0]): Promise<ForkSnapshotsResponse[]> {
     const { snapshots } = this.host.client;
     const stream = this.host.client.stream(
       snapshots.forkSnapshots.bind(snapshots),
-      ForkSnapshotsRequest.fromPartial(request),
+      patientForks(ForkSnapshotsRequest.fromPartial(request)),
     );
     const outcomes: ForkSnapshotsResponse[] = [];
     for await (const outcome of stream) outcomes.push(outcome);

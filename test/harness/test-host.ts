@@ -24,6 +24,7 @@ import {
 import { InstanceState, type Instance } from '@offshoot/proto/generated/offshoot/v1/instance.js';
 import { IMAGES } from './cache.js';
 import { DaemonUser, type DaemonUserOptions } from './daemon-user.js';
+import { patientFork, patientForks } from './patient-fork.js';
 import { TestMachine, isRoot, type MachineTraces, type StateType } from './test-machine.js';
 
 const guestPrograms = fileURLToPath(new URL('../guest/', import.meta.url));
@@ -170,22 +171,23 @@ export class TestHost implements AsyncDisposable {
     return (await this.client.unary(this.instances.restoreInstance.bind(this.instances), request)).instance!;
   }
 
+  /** As patient as can be where the request does not say how long to wait. */
   fork(
     request: Parameters<typeof ForkInstanceRequest.fromPartial>[0],
     deadlineMs?: number,
   ): Promise<ForkInstanceResponse> {
     return this.client.unary(
       this.instances.forkInstance.bind(this.instances),
-      ForkInstanceRequest.fromPartial(request),
+      patientFork(ForkInstanceRequest.fromPartial(request)),
       deadlineMs,
     );
   }
 
-  /** All outcomes of one call. */
+  /** All outcomes of one call, as patient as `fork`. */
   async forkMany(request: Parameters<typeof ForkInstancesRequest.fromPartial>[0]): Promise<ForkInstancesResponse[]> {
     const stream = this.client.stream(
       this.instances.forkInstances.bind(this.instances),
-      ForkInstancesRequest.fromPartial(request),
+      patientForks(ForkInstancesRequest.fromPartial(request)),
     );
     const outcomes: ForkInstancesResponse[] = [];
     for await (const outcome of stream) outcomes.push(outcome);

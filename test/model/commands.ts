@@ -25,7 +25,6 @@ type Command = fc.AsyncCommand<HostModel, RealHost>;
 const MOST_INSTANCES = 4;
 const MOST_SNAPSHOTS = 3;
 
-const patience = { networkTimeout: { seconds: 30n, nanos: 0 } };
 const wireState = (state: ModelState): InstanceState => InstanceState[`INSTANCE_STATE_${state}`];
 const wireTarget = (target: Target | undefined): InstanceState =>
   target === undefined ? InstanceState.INSTANCE_STATE_UNSPECIFIED : wireState(target);
@@ -114,7 +113,7 @@ export class ForkStep extends Step {
     const source = model.instance(this.which);
     const name = model.newName('fork');
     const { fromRunning, count } = this;
-    const fork = { ...patience, source: source.name, name, fromRunning, targetState: wireTarget(this.target) };
+    const fork = { source: source.name, name, fromRunning, targetState: wireTarget(this.target) };
     const work = count === 1 ? host.fork(fork) : host.forkMany({ fork, count });
     const state = this.outcome(source.state);
     if (state === undefined) return refused(work);
@@ -166,7 +165,7 @@ export class ForkSnapshotStep extends Step {
   protected async take(model: HostModel, { snapshots }: RealHost): Promise<void> {
     const { name: snapshot, memory } = model.snapshot(this.which);
     const name = model.newName('fork');
-    const work = snapshots.fork({ ...patience, snapshot, name, targetState: wireTarget(this.target) });
+    const work = snapshots.fork({ snapshot, name, targetState: wireTarget(this.target) });
     const state = forkedState(memory, this.target);
     if (state === undefined) return refused(work);
     expect((await work).instance).toMatchObject({ name, state: wireState(state) });

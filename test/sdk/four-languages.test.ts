@@ -80,7 +80,6 @@ describe.skipIf(missing.length > 0)(`a VM with programs in four languages, forke
       const mailboxes = LANGUAGES.map((name) => ({
         name,
         payload: { $case: 'data' as const, data: payloadFor(name, fork) },
-        ackTimeout: { seconds: 30n, nanos: 0 },
       }));
       forks.push(await host.fork({ source: 'source', name: `fork-${fork}`, mailboxes }));
       await host.delete(`fork-${fork}`);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ListInstancesRequest } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DaemonClient } from '../cli/daemon-client.js';
 import { DaemonProcess, type DaemonOptions } from '../demo/daemon-process.js';
 import { buildDefaultImage } from '../demo/default-image.js';

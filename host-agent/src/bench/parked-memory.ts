@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FRAME_STATE, type FrameState } from '@offshoot/shared/mailbox/frame-layout.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MemoryRegion, RegisteredMailbox } from '../domain/instance.js';
 import { deliver } from '../mailbox/delivery.js';
 import { planDeliveries } from '../mailbox/delivery-plan.js';

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What QEMU sends (docs/interop/qmp-spec). The bench keeps a client of its own: it measures from outside. */
 const MESSAGE = z.union([

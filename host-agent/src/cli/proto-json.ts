@@ -1,13 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { createFileRegistry, fromBinary, toJson, type FileRegistry } from '@bufbuild/protobuf';
 
-/** proto/ of the checkout: as far from src/cli as from dist/cli. */
-const PROTO_DIRECTORY = fileURLToPath(new URL('../../../proto/', import.meta.url));
+/** Where the build lays the descriptors: as far from src/cli as from dist/cli. */
+const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 
-/** Loaded only where JSON is asked for: reading the .proto files costs a start more than everything else together. */
+/** Loaded only where JSON is asked for: that takes a good part of a command's time. */
 async function loadRegistry(): Promise<FileRegistry> {
-  const { loadApiDescriptors } = await import('../grpc/contract/descriptors.js');
-  return createFileRegistry(loadApiDescriptors(PROTO_DIRECTORY));
+  const { readDescriptors } = await import('../grpc/contract/descriptor-file.js');
+  return createFileRegistry(await readDescriptors(DIST));
 }
 
 /** What a generated message type offers. */

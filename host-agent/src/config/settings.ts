@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { STORAGE_NAMES } from '../domain/storage-name.js';
 
 /** Root's own is refused: a jail whose user may do everything holds nobody. The highest one stands for "none". */

@@ -11,11 +11,11 @@ import { loadSync } from '@grpc/proto-loader';
 import { ImageServiceClient, type ImportImageResponse } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { protoPath as healthProto } from 'grpc-health-check';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { startGrpcServer } from './server.js';
 import { FakeHost } from './testing/fake-host.js';
 import { FakeSnapshots } from './testing/fake-snapshots.js';
-import { PROTO_DIRECTORY, ServedHost, settled } from './testing/serve.js';
+import { apiDescriptors, ServedHost, settled } from './testing/serve.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -33,7 +33,7 @@ function start(listen: string) {
     snapshots: new FakeSnapshots(),
     host: fake.host,
     images: fake.images,
-    protoDirectory: PROTO_DIRECTORY,
+    descriptors: apiDescriptors,
     logger: pino({ level: 'silent' }),
     version: '0',
   });
@@ -119,10 +119,10 @@ function genericClient(address: string, proto: string, path: readonly string[]):
   return new (at as new (...args: unknown[]) => GenericClient)(address, credentials.createInsecure());
 }
 
-async function reflect(address: string, request: object): Promise<Record<string, unknown>> {
+async function reflect(address: string, request: object, version = 'v1'): Promise<Record<string, unknown>> {
   const packageRoot = dirname(createRequire(import.meta.url).resolve('@grpc/reflection/package.json'));
-  const proto = join(packageRoot, 'build/proto/grpc/reflection/v1/reflection.proto');
-  const client = genericClient(address, proto, ['grpc', 'reflection', 'v1', 'ServerReflection']);
+  const proto = join(packageRoot, `build/proto/grpc/reflection/${version}/reflection.proto`);
+  const client = genericClient(address, proto, ['grpc', 'reflection', version, 'ServerReflection']);
   try {
     return await new Promise((resolve, reject) => {
       const call = client.ServerReflectionInfo!();
@@ -136,9 +136,9 @@ async function reflect(address: string, request: object): Promise<Record<string,
 }
 
 describe('reflection', () => {
-  it('lists the services', async () => {
+  it.each(['v1', 'v1alpha'])('lists the services in %s', async (version) => {
     await using served = await ServedHost.start();
-    const { list_services_response: list } = await reflect(served.server.address, { list_services: '*' });
+    const { list_services_response: list } = await reflect(served.server.address, { list_services: '*' }, version);
     expect((list as { service: { name: string }[] }).service.map(({ name }) => name).sort()).toEqual([
       'grpc.health.v1.Health',
       'offshoot.v1.HostService',
@@ -146,6 +146,17 @@ describe('reflection', () => {
       'offshoot.v1.InstanceService',
       'offshoot.v1.SnapshotService',
     ]);
+  });
+
+  it('loads nothing before it is asked, and loads again after that failed', async () => {
+    const descriptors = vi.fn(apiDescriptors).mockRejectedValueOnce(new Error('no such file'));
+    await using served = await ServedHost.start(new FakeHost(), descriptors);
+    expect(descriptors).not.toHaveBeenCalled();
+    const list = () => reflect(served.server.address, { list_services: '*' });
+    await expect(list()).rejects.toMatchObject({ code: status.INTERNAL, details: 'reflection: no such file' });
+    expect(await list()).toHaveProperty('list_services_response');
+    expect(await list()).toHaveProperty('list_services_response');
+    expect(descriptors).toHaveBeenCalledTimes(2);
   });
 
   it('serves descriptors that a strict reader takes, with maps, optional fields and JSON names as in the source', async () => {

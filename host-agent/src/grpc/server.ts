@@ -1,5 +1,5 @@
+import type { FileDescriptorSet } from '@bufbuild/protobuf/wkt';
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
-import { ReflectionService } from '@grpc/reflection';
 import { HostServiceService } from '@offshoot/proto/generated/offshoot/v1/host_service.js';
 import { ImageServiceService } from '@offshoot/proto/generated/offshoot/v1/image_service.js';
 import { InstanceServiceService } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
@@ -9,7 +9,6 @@ import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { HostOperations, ImageOperations, InstanceOperations, SnapshotOperations } from '../app/commands.js';
 import { CallRunner } from './call-runner.js';
-import { loadApiDescriptors, reflectionPackage } from './contract/descriptors.js';
 import { hostService } from './host-service.js';
 import { imageService } from './image-service.js';
 import { instanceService } from './instance-service.js';
@@ -21,6 +20,7 @@ import {
   type ApiAddress,
 } from './contract/listen-address.js';
 import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from './contract/request-limits.js';
+import { addReflection } from './reflection.js';
 import { snapshotService } from './snapshot-service.js';
 import { withStrictText } from './strict-text.js';
 import { claimSocket, type ClaimedSocket } from './unix-socket.js';
@@ -49,8 +49,8 @@ export interface GrpcServerOptions {
   readonly snapshots: SnapshotOperations;
   readonly host: HostOperations;
   readonly images: ImageOperations;
-  /** Folder with `offshoot/v1/*.proto`, for reflection. */
-  readonly protoDirectory: string;
+  /** Of the API, for reflection: asked for when a client first does. */
+  readonly descriptors: () => Promise<FileDescriptorSet>;
   readonly logger: Logger;
   readonly version: string;
 }
@@ -82,7 +82,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   );
   server.addService(withStrictText(HostServiceService), hostService(options.host, calls));
   server.addService(withStrictText(ImageServiceService), imageService(options.images, calls));
-  new ReflectionService(reflectionPackage(loadApiDescriptors(options.protoDirectory))).addToServer(server);
+  addReflection(server, options.descriptors);
   const health = new HealthImplementation(Object.fromEntries(HEALTH_SERVICES.map((name) => [name, 'SERVING'])));
   health.addToServer(server);
 

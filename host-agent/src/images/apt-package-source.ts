@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Corrupt, Unreachable, errnoOf } from '@offshoot/shared/errors.js';
 import { replaceFile } from '../os/durable-file.js';
 import { hashFile } from './content-digests.js';

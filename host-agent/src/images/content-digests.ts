@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { lstat, mkdir, readFile, readlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errnoOf } from '@offshoot/shared/errors.js';
 import { replaceFile } from '../os/durable-file.js';
 import { walkTree } from './walk-tree.js';

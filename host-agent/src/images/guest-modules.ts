@@ -1,6 +1,6 @@
 import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Corrupt } from '@offshoot/shared/errors.js';
 import { moduleFiles } from './kernel-tree.js';
 import { ToolFailure, runTool } from './tool.js';

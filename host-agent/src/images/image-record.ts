@@ -1,6 +1,6 @@
 import { open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Corrupt, messageOf } from '@offshoot/shared/errors.js';
 import { parseImageId } from '../domain/ids.js';
 import { replaceFile, syncDirectory } from '../os/durable-file.js';

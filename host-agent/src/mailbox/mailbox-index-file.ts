@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { FRAME_STATE, MAX_SEGMENTS, type FrameState } from '@offshoot/shared/mailbox/frame-layout.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Capture } from '../domain/instance.js';
 import { replaceFile } from '../os/durable-file.js';
 import type { FrameScan } from './frame-finder.js';

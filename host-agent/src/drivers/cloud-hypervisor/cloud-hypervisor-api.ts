@@ -1,5 +1,5 @@
 import { InvalidState } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MachineSpec } from '../../ports/driver.js';
 import { HttpApi, type ApiDialect } from '../http-api/http-api.js';
 import { CALL_LIMIT_MS, CAPTURE_LIMIT_MS } from './time-limits.js';

@@ -1,6 +1,6 @@
 import { Corrupt, InvalidState, messageOf } from '@offshoot/shared/errors.js';
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MemoryRegion } from '../../domain/instance.js';
 import type { MachineSpec } from '../../ports/driver.js';
 import { DEVICES, seenFrom } from './command-line.js';

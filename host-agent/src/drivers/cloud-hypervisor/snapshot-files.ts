@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Corrupt, InvalidState, messageOf } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { CloudHypervisorApi } from './cloud-hypervisor-api.js';
 
 /** The names Cloud Hypervisor gives the parts of a snapshot (vmm/src/migration/mod.rs, memory_manager.rs). */

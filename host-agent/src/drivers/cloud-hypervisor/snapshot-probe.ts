@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, realpath, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvalidState, Unreachable, messageOf } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import { replaceFile } from '../../os/durable-file.js';
 import type { LaunchSpec } from '../../ports/driver.js';
 import { withTimeLimit } from '../time-limit.js';

@@ -1,6 +1,6 @@
 import { constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What Cloud Hypervisor says happened, as `vm booted` or `guest panic`. */
 export type VmmEvent = `${string} ${string}`;

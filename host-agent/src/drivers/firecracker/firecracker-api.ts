@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MachineSpec } from '../../ports/driver.js';
 import { HttpApi, type ApiCall, type ApiDialect } from '../http-api/http-api.js';
 import { CALL_LIMIT_MS, CAPTURE_LIMIT_MS } from './time-limits.js';

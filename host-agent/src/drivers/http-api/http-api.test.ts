@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { Corrupt, InvalidInput, InvalidState, Timeout, Unreachable } from '@offshoot/shared/errors.js';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { HttpApi } from './http-api.js';
 import { ApiSocket, answer } from './testing/api-socket.js';
 

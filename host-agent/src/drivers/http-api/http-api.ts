@@ -8,7 +8,7 @@ import {
   messageOf,
 } from '@offshoot/shared/errors.js';
 import { Client, errors } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Far more than any answer asked for; the longest describe a VM's whole configuration. */
 const MAX_ANSWER_BYTES = 1024 * 1024;

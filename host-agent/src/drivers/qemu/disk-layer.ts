@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { Corrupt } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MachineSpec } from '../../ports/driver.js';
 import { DISK_NODE, diskNode } from './command-line.js';
 import type { QmpClient } from './qmp-client.js';

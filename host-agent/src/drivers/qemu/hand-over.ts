@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Corrupt, errnoOf } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { VmmProcess } from '../../domain/instance.js';
 import { endProcess, startTimeOf, type ProcessIdentity } from '../../os/process-identity.js';
 import { processesIn } from '../../os/proc-orphans.js';

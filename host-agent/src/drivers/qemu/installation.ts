@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { Unsupported, messageOf } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 import { findProgram } from '../../os/program-path.js';
 import { QmpClient } from './qmp-client.js';
 

@@ -3,7 +3,7 @@ import { access, mkdtemp, readFile, realpath, rename, rm, stat, writeFile } from
 import { join } from 'node:path';
 import { messageOf } from '@offshoot/shared/errors.js';
 import { execa } from 'execa';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KVM_PROBE_EXIT_CODE, KVM_PROBE_IMAGE } from './kvm-probe-image.js';
 
 /** The probe takes 0.3 s even under software emulation; an interpreting KVM does not come to its end. */

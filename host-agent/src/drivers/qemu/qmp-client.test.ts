@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Corrupt, InvalidState, Unreachable } from '@offshoot/shared/errors.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
 

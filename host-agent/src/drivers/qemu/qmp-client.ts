@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Corrupt, InvalidState, Unreachable } from '@offshoot/shared/errors.js';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Longest line taken from the VMM: far more than the longest answers asked for, lists of commands and types. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;

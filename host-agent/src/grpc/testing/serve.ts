@@ -2,14 +2,19 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { FileDescriptorSet } from '@bufbuild/protobuf/wkt';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { InstanceServiceClient } from '@offshoot/proto/generated/offshoot/v1/instance_service.js';
 import { pino } from 'pino';
+import { compileDescriptors } from '../contract/compile-descriptors.js';
 import { startGrpcServer, type GrpcServer } from '../server.js';
 import { FakeHost } from './fake-host.js';
 import { FakeSnapshots } from './fake-snapshots.js';
 
-export const PROTO_DIRECTORY = fileURLToPath(new URL('../../../../proto/', import.meta.url));
+const protoDirectory = fileURLToPath(new URL('../../../../proto/', import.meta.url));
+
+/** Compiled anew: a test of the sources needs no build. */
+export const apiDescriptors = (): Promise<FileDescriptorSet> => Promise.resolve(compileDescriptors(protoDirectory));
 
 /** A real server on a Unix socket of its own, in front of a {@link FakeHost}, with what it logged. */
 export class ServedHost implements AsyncDisposable {
@@ -21,7 +26,7 @@ export class ServedHost implements AsyncDisposable {
     readonly client: InstanceServiceClient,
   ) {}
 
-  static async start(fake = new FakeHost()): Promise<ServedHost> {
+  static async start(fake = new FakeHost(), descriptors = apiDescriptors): Promise<ServedHost> {
     const folder = await mkdtemp(join(tmpdir(), 'offshoot-grpc-'));
     const log: Record<string, unknown>[] = [];
     const write = (line: string): void => {
@@ -33,7 +38,7 @@ export class ServedHost implements AsyncDisposable {
       snapshots: new FakeSnapshots(),
       host: fake.host,
       images: fake.images,
-      protoDirectory: PROTO_DIRECTORY,
+      descriptors,
       logger: pino({ level: 'debug' }, { write }),
       version: '9.9.9',
     });

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { assertDigest, digestOf, readPart } from './blob.js';
 import { parseConfig, parseJson } from './image-config.js';
 import { refused } from './image-refused.js';

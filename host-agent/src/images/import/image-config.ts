@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { refused } from './image-refused.js';
 
 const strings = z.array(z.string()).nullish();

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { readPart } from './blob.js';
 import { parseJson } from './image-config.js';
 import { refused } from './image-refused.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { assertDigest, digestOf, digestOfPart, parseDigest, readPart } from './blob.js';
 import { OCI_ARCHITECTURE, parseConfig, parseJson } from './image-config.js';
 import { refused } from './image-refused.js';

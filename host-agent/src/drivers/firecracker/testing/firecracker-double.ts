@@ -1,6 +1,6 @@
 import { existsSync, ftruncateSync, openSync, closeSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import * as shapes from './request-shapes.js';
 
 const MIB = 1024 * 1024;

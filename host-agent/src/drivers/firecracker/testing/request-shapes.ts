@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * Bodies as Firecracker takes them (the definitions in its src/firecracker/swagger/firecracker.yaml, at 1.17), of the requests
