@@ -232,10 +232,15 @@ program
     for (const key of SETTING_KEYS) console.log(`${key}: ${settings[key]}  # ${sources[key]}`);
   });
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  console.error(`offshootd: ${error instanceof OffshootError ? error.message : messageOf(error)}`);
-  if (!(error instanceof OffshootError)) console.error(error);
-  process.exitCode = error instanceof OffshootError && error.kind === 'InvalidInput' ? 2 : 1;
+async function main(): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    console.error(`offshootd: ${error instanceof OffshootError ? error.message : messageOf(error)}`);
+    if (!(error instanceof OffshootError)) console.error(error);
+    process.exitCode = error instanceof OffshootError && error.kind === 'InvalidInput' ? 2 : 1;
+  }
 }
+
+// Not awaited here: what is loaded with a code cache is CommonJS.
+void main();

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { CachedModule } from './cached-module.js';
+import { CachedModule } from '@offshoot/shared/cached-module.js';
 
 /** Entry of the agent: `agent.cjs`. With `--write-code-cache` it only writes the caches the bundle is shipped with. */
 const mainFile = join(__dirname, 'agent-main.cjs');

@@ -22,10 +22,12 @@ for (const stream of [process.stdout, process.stderr])
 const separator = process.argv.indexOf('--');
 const json = process.argv.slice(2, separator < 0 ? undefined : separator).includes('--json');
 const program = buildProgram(interrupt.signal, json);
-try {
-  await program.parseAsync();
-} catch (error) {
-  process.exitCode = report(error);
+async function main(): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    process.exitCode = report(error);
+  }
 }
 
 /** Tells what went wrong on stderr. @returns the exit code */
@@ -37,3 +39,6 @@ function report(error: unknown): number {
   if (!expected || json) process.stderr.write(`${formatFailure(failure, json)}\n`);
   return interrupt.signal.aborted ? EXIT_CODES.interrupted.code : failure.exitCode;
 }
+
+// Not awaited here: what is loaded with a code cache is CommonJS.
+void main();

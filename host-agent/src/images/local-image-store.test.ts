@@ -246,29 +246,6 @@ describe.skipIf(!hasLists)(
       TIMEOUT,
     );
 
-    it(
-      'gives another image for another agent, and for caches of its code for another Node, but not for others of the same',
-      async () => {
-        const store = storeWith({ cacheDirectory });
-        const gathered: string[] = [];
-        for (const [name, text] of [
-          ['agent.cjs', '// one\n'],
-          ['agent.cjs', '// other\n'],
-          ['code-caches.json', '{"node":"v20.20.2"}'],
-          ['agent.cjs.cache', 'some'],
-          ['agent.cjs.cache', 'others'],
-        ] as const) {
-          await writeFile(join(bundle, name), text);
-          gathered.push((await store.import(DEFAULT, nothing)).id);
-        }
-        const [one, other, cached] = gathered;
-        expect(new Set([one, other, cached]).size).toBe(3);
-        expect(gathered.slice(3)).toEqual([cached, cached]);
-        expect((await store.resolve('default')).id).toBe(cached);
-      },
-      TIMEOUT,
-    );
-
     it.each(['agent.cjs', 'agent.cjs.cache'])(
       'fails with nothing left behind when %s is replaced meanwhile',
       async (name) => {

@@ -15,12 +15,14 @@ type Wrapper = (
 ) => void;
 
 /**
- * A CommonJS module beside its V8 code cache (`FILE.cache`). Parsing and compiling is most of the agent's start under
- * emulation; a cache made by another Node or for another source is rejected by V8, and the module compiled as usual.
+ * A CommonJS module beside its V8 code cache (`FILE.cache`). Parsing and compiling is most of the start of the agent under
+ * emulation, and a good part of the daemon's; a cache made by another Node or for another source is rejected by V8, and the
+ * module compiled as usual. V8 knows another source by its length alone: whoever writes a source writes its cache.
  */
 export class CachedModule {
   private readonly script: Script;
 
+  /** @param requireOther what the module gets for an id, before Node's own `require` is asked */
   constructor(
     private readonly file: string,
     private readonly requireOther: (id: string) => object | undefined = () => undefined,
