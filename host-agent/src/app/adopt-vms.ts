@@ -3,11 +3,13 @@ import { messageOf } from '@offshoot/shared/errors.js';
 import PQueue from 'p-queue';
 import type { Instance } from '../domain/instance.js';
 import type { OperationName } from '../domain/operations.js';
+import type { Vm } from '../ports/driver.js';
 import type { Context } from './context.js';
 import { settleDisk } from './disk-layer.js';
 import { endVmms } from './end-vmms.js';
 import { changed, save } from './instance-record.js';
 import { machineFiles } from './machine-spec.js';
+import { closeLink } from './running-instances.js';
 
 /**
  * How long a VMM may take to answer a new daemon. One that takes longer is ended, guest and all, so it is long: a host is
@@ -17,6 +19,8 @@ const ADOPT_MS = 20_000;
 /** VMMs that are asked at the same time: each answers a dozen questions, one after the other. */
 const AT_ONCE = 16;
 
+type Parts = Pick<Context, 'drivers' | 'running' | 'disks' | 'store' | 'files' | 'paths' | 'orphans' | 'logger'>;
+
 /**
  * Takes over the VMs that run since before this daemon did, or records that they do no more. Their guests hear nothing of it: some
  * hundred that woke at once would take the processor from all of this; see {@link greetGuests}.
@@ -24,7 +28,7 @@ const AT_ONCE = 16;
  * @returns those that were taken over
  */
 export async function adoptVms(
-  context: Context,
+  context: Parts,
   instances: readonly Instance[],
   cutShort: (instance: Instance) => readonly OperationName[],
 ): Promise<readonly Instance[]> {
@@ -39,7 +43,7 @@ export async function adoptVms(
 }
 
 /** @returns whether the VM was taken over */
-async function adopt(context: Context, instance: Instance, cutShort: readonly OperationName[]): Promise<boolean> {
+async function adopt(context: Parts, instance: Instance, cutShort: readonly OperationName[]): Promise<boolean> {
   const { logger } = context;
   const signal = AbortSignal.timeout(ADOPT_MS);
   const paths = context.paths.instance(instance.id);
@@ -49,13 +53,12 @@ async function adopt(context: Context, instance: Instance, cutShort: readonly Op
       instance.vmm === undefined ? undefined : await driver?.adopt(instance.vmm, machineFiles(instance, paths), signal);
     if (vm !== undefined) {
       const running = await context.running.attachLink(vm, instance, paths);
-      await settleDisk(context, instance, vm, signal);
-      // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
-      if (instance.state === 'RUNNING') await vm.resume(signal);
-      else if ((await vm.state(signal)) === 'running') await vm.pause(signal);
-      // The row may have come further than the folder's record.
-      if (cutShort.length > 0 || !isDeepStrictEqual(vm.process, instance.vmm))
-        await save(context, changed(instance, instance.state, { vmm: vm.process }), { durable: false });
+      try {
+        await settle(context, instance, vm, { isCutShort: cutShort.length > 0, signal });
+      } catch (error) {
+        await closeLink(running);
+        throw error;
+      }
       context.running.add(instance.id, running);
       logger.info({ instance: instance.id, name: instance.name, pid: vm.process.pid }, 'took over a running VM');
       return true;
@@ -74,6 +77,22 @@ async function adopt(context: Context, instance: Instance, cutShort: readonly Op
   return false;
 }
 
-async function fail(context: Context, instance: Instance, reason: string): Promise<void> {
+/** Brings disk, VM and record to where the row says that the instance is. */
+async function settle(
+  context: Parts,
+  instance: Instance,
+  vm: Vm,
+  { isCutShort, signal }: { readonly isCutShort: boolean; readonly signal: AbortSignal },
+): Promise<void> {
+  await settleDisk(context, instance, vm, signal);
+  // The daemon may have been killed in the middle of a capture, with the VM paused and in the hands of another VMM.
+  if (instance.state === 'RUNNING') await vm.resume(signal);
+  else if ((await vm.state(signal)) === 'running') await vm.pause(signal);
+  // The row may have come further than the folder's record.
+  if (isCutShort || !isDeepStrictEqual(vm.process, instance.vmm))
+    await save(context, changed(instance, instance.state, { vmm: vm.process }), { durable: false });
+}
+
+async function fail(context: Parts, instance: Instance, reason: string): Promise<void> {
   await save(context, changed(instance, 'FAILED', { vmm: undefined, stateReason: reason }), { durable: true });
 }
