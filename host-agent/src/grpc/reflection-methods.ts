@@ -8,6 +8,7 @@ import type {
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
 
 /** How a method codes its messages, and what answers a call. */
 export interface ReflectionMethod {
@@ -16,11 +17,7 @@ export interface ReflectionMethod {
 }
 
 /** What @grpc/reflection would add to a server, by the path of its methods. */
-export async function reflectionMethods(
-  descriptors: FileDescriptorSet,
-): Promise<ReadonlyMap<string, ReflectionMethod>> {
-  // The bundle would load at its start what it imports otherwise.
-  const { ReflectionService } = await import('@grpc/reflection');
+export function reflectionMethods(descriptors: FileDescriptorSet): ReadonlyMap<string, ReflectionMethod> {
   const methods = new Map<string, ReflectionMethod>();
   const server: Pick<Server, 'addService'> = {
     addService: (definitions: ServiceDefinition, implementation: UntypedServiceImplementation) => {

@@ -34,7 +34,7 @@ export function addReflection(server: Server, descriptors: () => Promise<FileDes
     const answer = async (call: Call): Promise<void> => {
       try {
         const { reflectionMethods } = await import('./reflection-methods.js');
-        methods ??= await reflectionMethods(await descriptors());
+        methods ??= reflectionMethods(await descriptors());
         method(path).handle(call);
       } catch (error) {
         call.emit('error', { code: status.INTERNAL, details: `reflection: ${messageOf(error)}` });
