@@ -1,7 +1,6 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InstanceState } from '@offshoot/proto/generated/offshoot/v1/instance.js';
-import type { CreateSnapshotResponse } from '@offshoot/proto/generated/offshoot/v1/snapshot_service.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { quantile } from '../../host-agent/src/bench/statistics.js';
 import { isLayerName } from '../../host-agent/src/domain/layer-name.js';
@@ -10,7 +9,6 @@ import { missingFor as missingForFilesystem } from '../../host-agent/src/os/test
 import { MOST_LAYERS } from '../../host-agent/src/storage/layer-policy.js';
 import { TestPool, missingForPools } from '../../host-agent/src/storage/zfs/testing/test-pool.js';
 import { QEMU_KVM } from '../conformance/subjects/qemu.js';
-import { failureIfAny } from '../harness/call-failure.js';
 import { durableOf, recordsOn, saidDurable } from '../harness/disk-records.js';
 import { isLab } from '../harness/is-lab.js';
 import { lowerPriority } from '../harness/low-priority.js';
@@ -73,20 +71,6 @@ async function missingFor({ driver, place }: (typeof STORAGES)[number]): Promise
   return kvm === '' ? '' : `skipped: ${kvm}`;
 }
 
-/**
- * Where even the host is emulated, the ten seconds that a guest holds still may be over before its VM stands: the snapshot is
- * refused, and asked for again as any caller would.
- */
-async function snapshotOf(snapshots: SnapshotCalls, name: string): Promise<CreateSnapshotResponse> {
-  for (let tries = 1; ; tries++) {
-    const call = snapshots.create({ instance: 'source', name });
-    if (!isLab || tries === 5) return call;
-    const failure = await failureIfAny(call);
-    if (failure?.details.reason !== 'QUIESCE_OVERRUN') return call;
-    console.log(`${name}: refused, since its guest could wait no longer; asked for again`);
-  }
-}
-
 const shown = (values: readonly number[], unit = 1): string =>
   [0.5, 0.95].map((share) => (quantile(values, share) / unit).toFixed(1)).join('/');
 
@@ -132,7 +116,7 @@ for (const subject of STORAGES) {
           // Each has something new.
           await host.logLine('source', (line) => durableOf(line) > latest);
           latest = await saidDurable(host, 'source');
-          const { snapshot, sourcePause } = await snapshotOf(snapshots, `moment-${String(n)}`);
+          const { snapshot, sourcePause } = await snapshots.create({ instance: 'source', name: `moment-${String(n)}` });
           pauses.push(Number(sourcePause!.seconds) * 1e3 + sourcePause!.nanos / 1e6);
           if (storage === 'overlay') {
             const moment = host.machine.seen(snapshot!.directory);

@@ -17,7 +17,7 @@ export function describeDiskStorage(subject: StorageSubject): void {
   const { title, missing, isSlow = false } = subject;
   const name = `the disk storage ${title}${missing && ` (skipped: ${missing})`}`;
   // File systems are made full and written through to their devices, which takes as long as it takes.
-  describe.skipIf(missing !== '')(name, { timeout: isSlow ? 900_000 : 180_000 }, () => {
+  describe.skipIf(missing !== '')(name, { timeout: isSlow ? 900_000 : 60_000 }, () => {
     let lab: StorageLab;
     let storage: DiskStorage;
     let content: DiskContent;
